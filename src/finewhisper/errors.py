@@ -1,0 +1,79 @@
+"""Every error a user can cause, as one tree.
+
+::
+
+    FinewhisperError            what the command line prints in one line, exit code 2
+    ├── UsageError              a flag, an environment variable or a recipe file
+    ├── AudioError              a file that cannot be decoded, or a slice outside it
+    ├── ManifestError           lines of a manifest; carries every problem found
+    ├── CorpusError             a corpus folder or archive that is not what it should be
+    ├── ModelError              a model folder that is missing, incomplete or of the wrong kind
+    ├── UnsupportedError        an option that the chosen engine or format cannot honour
+    ├── VerificationError       a converted copy that does not say what its source says
+    ├── MissingExtraError       an optional dependency that is not installed
+    └── StorageError            a full disk or a folder that cannot be written
+
+A message names the file, line or flag, the value that was found, and the next step. Anything else that is raised is a defect of
+finewhisper and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FinewhisperError(Exception):
+    """The root of all errors that the user can put right."""
+
+
+class UsageError(FinewhisperError):
+    """A flag, an environment variable or a line of a recipe is wrong."""
+
+
+class AudioError(FinewhisperError):
+    """An audio file is missing, empty, damaged or not audio at all."""
+
+
+class ManifestError(FinewhisperError):
+    """A manifest has lines that cannot be used.
+
+    Attributes:
+        problems: one sentence for each problem, each beginning with ``file:line:``.
+    """
+
+    #: How many problems a message lists before it only counts the rest.
+    SHOWN = 20
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        shown = "".join(f"\n  {problem}" for problem in self.problems[: self.SHOWN])
+        if len(self.problems) > self.SHOWN:
+            shown += f"\n  … and {len(self.problems) - self.SHOWN} more"
+        super().__init__(message + shown)
+
+
+class CorpusError(FinewhisperError):
+    """A corpus is missing, incomplete or unsafe to extract."""
+
+
+class ModelError(FinewhisperError):
+    """A model folder is missing, incomplete or of the wrong kind."""
+
+
+class UnsupportedError(FinewhisperError):
+    """The engine or format was asked for something it cannot do; nothing is silently ignored."""
+
+
+class VerificationError(FinewhisperError):
+    """A converted model differs from its source by more than the stated bound."""
+
+
+class MissingExtraError(FinewhisperError):
+    """An optional dependency is needed; the message holds the pip command."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'finewhisper[{extra}]'")
+
+
+class StorageError(FinewhisperError):
+    """The disk is full or the target cannot be written."""

@@ -1,0 +1,100 @@
+"""Outputs that are whole or absent: written to a temporary sibling and renamed.
+
+A rename within one folder is atomic on every file system we support, so a reader never sees half a file, and an interrupted run
+(an error, Ctrl-C, a full disk) leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from finewhisper.errors import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def _storage_error(path: Path, error: BaseException) -> StorageError | None:
+    """The user's view of an operating-system error while writing ``path``, or None where it is not about storage.
+
+    safetensors reports disk errors from Rust as text (``Os { code: 28, … }``), hence the second look.
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    if code is None:
+        code = next((c for c in _FULL | _DENIED if f"code: {c}," in str(error)), None)
+    if code in _FULL:
+        return StorageError(
+            f"{path}: no space left while writing ({os.strerror(code)}); nothing was kept. Free some space or choose another -o"
+        )
+    if code in _DENIED:
+        return StorageError(f"{path}: cannot be written ({os.strerror(code)}). Choose another -o or change its permissions")
+    return None
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a denied write below ``path`` into a :class:`StorageError` that names it."""
+    try:
+        yield
+    except Exception as error:
+        translated = _storage_error(path, error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds, delete it when it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    with storage_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that becomes ``path`` when the block succeeds.
+
+    Raises:
+        StorageError: ``path`` exists and is not empty (unless ``replace``), the disk is full, or writing is denied.
+    """
+    require_absent(path, replace=replace)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storage_errors(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def require_absent(path: Path, *, replace: bool = False) -> None:
+    """Refuse to write over something that is there, before any work is done."""
+    if path.is_file():
+        raise StorageError(f"{path}: is a file, but a folder is to be written there; choose another -o")
+    if path.is_dir() and any(path.iterdir()) and not replace:
+        raise StorageError(f"{path}: exists already; delete it, choose another -o, or pass --overwrite")
+
+
+def sha256(*paths: Path) -> str:
+    """The SHA-256 of the files' contents, one after another, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

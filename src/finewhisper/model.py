@@ -1,0 +1,188 @@
+"""A model folder: what the stages of the pipeline hand to one another.
+
+The kind of a folder is read from the files in it, never from its name. ``finewhisper.json`` travels with every folder we write and
+says what the model learnt: whether its context may be trimmed to the audio, its languages, where its weights came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from finewhisper import __version__
+from finewhisper.audio import Seconds
+from finewhisper.errors import ModelError
+from finewhisper.files import atomic_file, sha256
+
+Kind = Literal["adapter", "transformers", "ctranslate2"]
+CARD_NAME = "finewhisper.json"
+
+#: What each kind needs beside its weights, and the command that makes it good.
+_NEEDED = {
+    "adapter": ("adapter_config.json", "adapter_model.safetensors"),
+    "transformers": ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json"),
+    "ctranslate2": ("config.json", "model.bin", "tokenizer.json"),
+}
+
+
+class Context(BaseModel):
+    """Which lengths of audio context the model has learnt.
+
+    ``trimmed`` is true only for a model that was trained on windows shorter than 30 s; any other model loops on them, so engines
+    give it full windows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trimmed: bool = False
+    margin_s: Seconds = 1.0  #: silence after the clip at inference
+    trained_margin_s: tuple[Seconds, Seconds] | None = None  #: the range of margins met in training
+    full_window_share: float | None = None  #: share of training batches that saw 30 s
+
+
+class ModelCard(BaseModel):
+    """The content of ``finewhisper.json``; unknown keys of newer versions are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    context: Context = Context()
+    languages: tuple[str, ...] = ()  #: codes that fine-tuning saw; empty for a base model
+    timestamps: bool | None = None  #: whether fine-tuning labels had timestamps; None for a base model
+    source: Mapping[str, Any] | None = None  #: name, address and SHA-256 of what was downloaded or converted
+    base: Mapping[str, Any] | None = None  #: path and fingerprint of the model that was fine-tuned
+    training: Mapping[str, Any] | None = None  #: manifest hash, rows, steps, scores
+    verification: Mapping[str, Any] | None = None  #: how a converted copy compared with its source
+    versions: Mapping[str, str] = {}
+
+    def write(self, folder: Path) -> None:
+        """Write ``finewhisper.json`` into ``folder``."""
+        text = json.dumps(self.model_dump(mode="json", exclude_none=True), ensure_ascii=False, indent=2)
+        with atomic_file(folder / CARD_NAME) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of finewhisper and of ``packages`` that are installed, for the record."""
+    found = {"finewhisper": __version__}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A checked folder and its kind."""
+
+    path: Path
+    kind: Kind
+
+    @classmethod
+    def open(cls, path: Path, *kinds: Kind) -> ModelFolder:
+        """Recognise a folder and check that its files are there.
+
+        Args:
+            kinds: what the caller can use; all when empty.
+
+        Raises:
+            ModelError: there is no such folder, it is not a Whisper model, a file is missing, or it is of another kind; the message
+                names the command that turns it into the right kind.
+        """
+        kind = _sniff(path)
+        missing = [name for name in _NEEDED[kind] if not (path / name).is_file()]
+        if missing:
+            raise ModelError(
+                f"{path}: a {kind} folder without {', '.join(missing)}; copy {'it' if len(missing) == 1 else 'them'} from the original model"
+            )
+        folder = cls(path, kind)
+        if kind == "transformers":
+            folder.weight_files()
+        if kinds and kind not in kinds:
+            raise ModelError(f"{path}: is a {kind} folder, but {' or '.join(kinds)} is needed here; {_next_step(path, kind, kinds)}")
+        return folder
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """What ``finewhisper.json`` says; the cautious defaults where there is none."""
+        path = self.path / CARD_NAME
+        if not path.is_file():
+            return ModelCard()
+        try:
+            return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: cannot be read ({error}); delete it to treat the model as an unmodified base") from error
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """``config.json``, or ``adapter_config.json`` of an adapter."""
+        return _read_json(self.path / _NEEDED[self.kind][0])
+
+    def weight_files(self) -> list[Path]:
+        """The safetensors files, in the order of their names.
+
+        Raises:
+            ModelError: there are none, or only pickles.
+        """
+        files = sorted(self.path.glob("*.safetensors"))
+        if not files:
+            pickles = sorted(self.path.glob("*.bin")) + sorted(self.path.glob("*.pt"))
+            found = f" (only {pickles[0].name}, a pickle, which can run code when loaded)" if pickles else ""
+            raise ModelError(f"{self.path}: has no safetensors weights{found}; save the model again with safetensors")
+        index = self.path / "model.safetensors.index.json"
+        if index.is_file():
+            absent = sorted(set(_read_json(index)["weight_map"].values()) - {file.name for file in files})
+            if absent:
+                raise ModelError(f"{self.path}: {', '.join(absent)} named by {index.name} is missing; download the model again")
+        return files
+
+    def fingerprint(self) -> str:
+        """The SHA-256 of the weights: what ties an adapter to its base."""
+        return sha256(*([self.path / "model.bin"] if self.kind == "ctranslate2" else self.weight_files()))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy it from the original model") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: is not a JSON object; copy it from the original model")
+    return content
+
+
+def _sniff(path: Path) -> Kind:
+    if not path.is_dir():
+        if path.exists():
+            raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in")
+        raise ModelError(f"{path}: no such model folder; get one with: finewhisper download base -o {path}")
+    if (path / "adapter_config.json").is_file():
+        return "adapter"
+    if (path / "model.bin").is_file() and _is_ctranslate2(path / "model.bin"):
+        return "ctranslate2"
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path}: is not a model folder: it has no config.json, adapter_config.json or model.bin")
+    kind = _read_json(path / "config.json").get("model_type")
+    if kind != "whisper":
+        raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
+    return "transformers"
+
+
+def _is_ctranslate2(path: Path) -> bool:
+    """A CTranslate2 file begins with its format version (u32) and the length-prefixed name of its specification."""
+    with path.open("rb") as stream:
+        return b"WhisperSpec\0" in stream.read(32)
+
+
+def _next_step(path: Path, kind: Kind, wanted: tuple[Kind, ...]) -> str:
+    if kind == "adapter":
+        return f"merge it first: finewhisper merge {path} -o {path}-merged"
+    return f"convert it first: finewhisper convert {path} {path}-{wanted[0]} --to {wanted[0]}"

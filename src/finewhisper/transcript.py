@@ -1,0 +1,74 @@
+"""What to decode and what was heard: plain frozen values that every engine, writer and server shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from finewhisper.audio import Seconds
+
+Task = Literal["transcribe", "translate"]
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How an engine turns one window of audio into text."""
+
+    language: str | None = None  #: code such as "bg"; None: detected for each clip
+    task: Task = "transcribe"  #: "translate" writes English
+    timestamps: bool = True  #: let the model write segment times; without them a window is one segment
+    beam_size: int = 1  #: 1 is greedy
+    batch_size: int = 16  #: clips decoded together
+    max_tokens_per_second: float = 25.0  #: stops runaway loops; the fastest speech in the densest script needs about 16
+    prompt: str = ""  #: previous text that the model sees before the clip
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word with its times in the file."""
+
+    text: str
+    start_s: Seconds
+    end_s: Seconds
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A phrase with its times in the file."""
+
+    text: str
+    start_s: Seconds
+    end_s: Seconds
+    avg_logprob: float | None = None  #: mean log-probability of the segment's window, natural logarithm
+    no_speech_prob: float | None = None  #: the model's own guess that the window holds no speech
+    words: tuple[Word, ...] = ()
+
+    def shifted(self, offset_s: Seconds) -> Segment:
+        """The same segment ``offset_s`` later."""
+        words = tuple(replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s) for word in self.words)
+        return replace(self, start_s=self.start_s + offset_s, end_s=self.end_s + offset_s, words=words)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """All that was heard in one clip or file."""
+
+    segments: tuple[Segment, ...]
+    language: str
+    duration_s: Seconds
+    language_probability: float | None = None  #: None where the language was given
+
+    @property
+    def text(self) -> str:
+        """The segments' texts joined as the language joins words."""
+        return join_texts([segment.text for segment in self.segments], self.language)
+
+
+#: Languages written without spaces between words; Whisper's own text begins with a space in all others.
+UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue", "bo", "km"})
+
+
+def join_texts(texts: list[str], language: str) -> str:
+    """Join pieces of text as ``language`` joins words."""
+    return ("" if language in UNSPACED else " ").join(text for text in (piece.strip() for piece in texts) if text)
