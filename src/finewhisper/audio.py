@@ -139,10 +139,9 @@ def _av_frames(handle: Path | BinaryIO, name: str) -> Iterator[tuple[Waveform, i
 
 
 def _read_av(handle: Path | BinaryIO, name: str, start_s: Seconds, end_s: Seconds | None) -> tuple[Waveform, int]:
-    pieces, rate = [], SAMPLE_RATE
-    for piece, rate in _av_frames(handle, name):
-        pieces.append(piece)
-    samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+    pieces = list(_av_frames(handle, name))
+    rate = pieces[0][1] if pieces else SAMPLE_RATE
+    samples = np.concatenate([piece for piece, _ in pieces]) if pieces else np.zeros(0, dtype=np.float32)
     return samples[round(start_s * rate) : None if end_s is None else round(end_s * rate)], rate
 
 

@@ -101,7 +101,7 @@ class ModelFolder:
         missing = [name for name in _NEEDED[kind] if not (path / name).is_file()]
         if missing:
             raise ModelError(
-                f"{path}: a {kind} folder without {', '.join(missing)}; copy {'it' if len(missing) == 1 else 'them'} from the original model"
+            raise ModelError(f"{path}: a {kind} folder without {', '.join(missing)}; copy what is missing from the original model")
             )
         folder = cls(path, kind)
         if kind == "transformers":
