@@ -100,9 +100,7 @@ class ModelFolder:
         kind = _sniff(path)
         missing = [name for name in _NEEDED[kind] if not (path / name).is_file()]
         if missing:
-            raise ModelError(
             raise ModelError(f"{path}: a {kind} folder without {', '.join(missing)}; copy what is missing from the original model")
-            )
         folder = cls(path, kind)
         if kind == "transformers":
             folder.weight_files()
