@@ -73,6 +73,21 @@ class Engine(ABC):
         return [results[index] for index in range(len(waveforms))]
 
     @abstractmethod
+    def encode(self, features: Features) -> npt.NDArray[np.float32]:
+        """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model)."""
+
+    def frames(self, waveform: Waveform) -> int:
+        """The log-mel frames that the network sees for a clip: 3000 unless the model has learnt shorter contexts."""
+        return context_frames(len(waveform) / SAMPLE_RATE, self.context.margin_s) if self.context.trimmed else WINDOW_FRAMES
+
+    def detect_languages(self, waveforms: Sequence[Waveform]) -> list[dict[str, float]]:
+        """The probability of each language code for each clip of up to 30 s; an English-only model knows one."""
+        if not self.vocabulary.multilingual:
+            return [{"en": 1.0}] * len(waveforms)
+        features = [log_mel(pad_samples(waveform, self.frames(waveform)), self.n_mels) for waveform in waveforms]
+        return [self._detect_languages(clip[np.newaxis])[0] for clip in features]
+
+    @abstractmethod
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
         """Run the network on a batch whose prompts are of one length, writing up to ``max_tokens`` after the prompt."""
 
@@ -84,8 +99,7 @@ class Engine(ABC):
         """Clips grouped by the context they need; a model that never learnt short contexts always gets 30 s."""
         groups: dict[int, list[int]] = {}
         for index, waveform in enumerate(waveforms):
-            frames = context_frames(len(waveform) / SAMPLE_RATE, self.context.margin_s) if self.context.trimmed else WINDOW_FRAMES
-            groups.setdefault(frames, []).append(index)
+            groups.setdefault(self.frames(waveform), []).append(index)
         return groups
 
     def _decode(self, features: Features, clips: list[Waveform], options: DecodeOptions) -> list[Transcript]:
