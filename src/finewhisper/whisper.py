@@ -6,10 +6,12 @@ except a check. For a shorter input the first positions are used, which is what 
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
@@ -17,6 +19,8 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+
+transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
 
 #: Label positions that carry no loss: the prompt and the padding.
 IGNORED = -100
@@ -50,6 +54,7 @@ class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
         super().__init__(config)
         self.model.encoder.__class__ = LengthAwareEncoder
 
+    @functools.wraps(WhisperForConditionalGeneration.forward)  # generate() looks at the signature for what it may pass
     def forward(self, input_features: torch.Tensor | None = None, labels: torch.Tensor | None = None, **kwargs: Any) -> Seq2SeqLMOutput:
         """As transformers' forward; with ``labels`` (batch, tokens; -100 ignored) only ``loss`` is returned."""
         if labels is None:
