@@ -20,7 +20,7 @@ from finewhisper.errors import FinewhisperError, UsageError
 if TYPE_CHECKING:
     import cyclopts
 
-    from finewhisper.config import Config
+    from finewhisper.config import Config, Option
 
 
 @dataclass(frozen=True)
@@ -104,70 +104,78 @@ def parse(name: str, verb: Verb, tokens: Sequence[str]) -> Config | None:
     """Read a verb's flags, environment and recipe into its configuration; None when help was asked for.
 
     Raises:
-        UsageError: naming each flag that is unknown, missing or wrong.
+        UsageError: naming each flag, variable or key that is unknown, missing or wrong.
     """
     import cyclopts
-    from rich.console import Console
 
-    from finewhisper.config import build
+    from finewhisper.config import resolve
 
     config_type: type[Config] = _load(verb.config)
-    remaining, recipe = _take_recipe(list(tokens))
-    sources: list[Any] = [cyclopts.config.Env(f"FINEWHISPER_{name.upper()}_", command=False)]
-    if recipe is not None:
-        sources.append(cyclopts.config.Yaml(recipe, must_exist=True, use_commands_as_keys=False))
-    app = _app(name, verb, config_type)
-    app.config = tuple(sources)
-    if {"-h", "--help"} & set(remaining):
-        app.help_print([])
+    before_separator = list(tokens)[: list(tokens).index("--")] if "--" in tokens else tokens
+    if {"-h", "--help"} & set(before_separator):
+        _app(name, verb, config_type, helping=True).help_print([])
         return None
+    remaining, recipe = _take_recipe(list(tokens))
+    app = _app(name, verb, config_type)
     try:
-        _, bound, _ = app.parse_args(remaining, exit_on_error=False, print_error=False, error_console=Console(stderr=True))
-    except cyclopts.CycloptsError as error:
-        hint = f"\nfinewhisper {name} --help lists the options"
-        raise UsageError(f"{_sentence(error)}{hint}") from None
-    return build(config_type, bound.arguments)
+        shielded = [_STANDARD_INPUT if token == "-" else token for token in remaining]
+        _, bound, _ = app.parse_args(shielded, exit_on_error=False, print_error=False)
+        flags = {tuple(key.split("__")): _unshielded(value) for key, value in bound.arguments.items()}
+        return resolve(config_type, name, flags=flags, environment=os.environ, recipe=recipe)
+    except (cyclopts.CycloptsError, UsageError) as error:
+        message = " ".join(str(error).split()) if isinstance(error, cyclopts.CycloptsError) else str(error)
+        raise UsageError(f"{message}\nfinewhisper {name} --help lists the options") from None
 
 
 def _verb(name: str) -> Verb:
     if name in VERBS:
         return VERBS[name]
-    import difflib
+    from finewhisper.config import did_you_mean
 
-    close = difflib.get_close_matches(name, VERBS, n=1)
-    raise UsageError(f"there is no such verb; {f'did you mean {close[0]}? ' if close else ''}the verbs are {', '.join(VERBS)}")
+    raise UsageError(f"there is no such verb{did_you_mean(name, VERBS)}\nthe verbs are {', '.join(VERBS)}")
 
 
-def _app(name: str, verb: Verb, config_type: type[Config]) -> cyclopts.App:
-    """A cyclopts application whose parameters are the configuration's fields."""
+def _app(name: str, verb: Verb, config_type: type[Config], *, helping: bool = False) -> cyclopts.App:
+    """A cyclopts application whose parameters are the configuration's options.
+
+    cyclopts tells flags from values and prints the help; the values stay text, for pydantic to check all of them at once.
+    """
     import cyclopts
 
+    text = inspect.cleandoc(config_type.__doc__ or "").replace("``", "")
     app = cyclopts.App(
-        name=f"finewhisper {name}", help=f"{verb.summary}\n\n{inspect.cleandoc(config_type.__doc__ or '')}", version_flags=[]
+        name=f"finewhisper {name}",
+        help=f"{verb.summary}\n\n{text}",
+        help_format="plaintext",
+        help_flags=[],
+        help_epilogue=(
+            f"--config FILE reads options from a YAML file. In the environment, an option such as --some-option is "
+            f"FINEWHISPER_{name.upper()}_SOME_OPTION. Flags win over the environment, which wins over the file."
+        ),
+        version_flags=[],
     )
-    app.default(_signature(config_type))
+    app.default(_signature(config_type, helping=helping))
     return app
 
 
-def _signature(config_type: type[Config]) -> Callable[..., None]:
-    """A function without a body whose signature is the configuration: what cyclopts reads flags from."""
-    import cyclopts
+def _signature(config_type: type[Config], *, helping: bool) -> Callable[..., None]:
+    """A function without a body whose signature is the configuration: what cyclopts reads flags from.
 
-    from finewhisper.config import Flag
+    Args:
+        helping: say which options are required; when parsing, the environment or a recipe may hold them.
+    """
+    from finewhisper.config import options
 
-    parameters = []
-    for name, field in config_type.model_fields.items():
-        flag = next((item for item in field.metadata if isinstance(item, Flag)), Flag())
-        many = getattr(field.annotation, "__origin__", None) in {list, tuple}
-        parameter = cyclopts.Parameter(alias=flag.alias, help=field.description, negative_iterable=(), consume_multiple=many or None)
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD if flag.positional else inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True),
-                annotation=Annotated[field.annotation, parameter],
-            )
+    parameters = [
+        inspect.Parameter(
+            "__".join(option.path),
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if option.flag.positional else inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if helping and option.field.is_required() else None,
+            annotation=_annotation(option),
         )
+        for option in options(config_type)
+    ]
+    parameters.sort(key=lambda parameter: parameter.kind)
 
     def command(*args: Any, **kwargs: Any) -> None: ...
 
@@ -176,25 +184,56 @@ def _signature(config_type: type[Config]) -> Callable[..., None]:
     return command
 
 
+def _annotation(option: Option) -> Any:
+    """What cyclopts should know of an option: its names, how many values it takes, and its line in the help."""
+    import cyclopts
+
+    parameter = cyclopts.Parameter(
+        name=option.name,
+        alias=option.flag.alias,
+        help=option.help,
+        metavar=("|".join(option.choices) or _METAVARS.get(option.type, "TEXT")) + "..." * option.many,
+        show_default=(lambda _: option.default) if option.default else False,
+        negative_iterable=(),
+        consume_multiple=option.many or None,
+    )
+    kind = bool if option.type is bool else list[str] if option.many else str
+    return Annotated[kind | None, parameter]
+
+
+#: Stands for "-", which cyclopts takes for an option, while it reads a command line; no argument can hold a NUL.
+_STANDARD_INPUT = "\0-"
+
+
+def _unshielded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unshielded(item) for item in value]
+    return "-" if value == _STANDARD_INPUT else value
+
+
+_METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
+
+
 def _take_recipe(tokens: list[str]) -> tuple[list[str], Path | None]:
     """Take ``--config FILE`` out of the tokens."""
-    for index, token in enumerate(tokens):
-        if token == "--config":
-            if index + 1 == len(tokens):
-                raise UsageError("--config needs a YAML file")
-            recipe, rest = Path(tokens[index + 1]), tokens[:index] + tokens[index + 2 :]
+    recipes, rest = [], []
+    remaining = iter(tokens)
+    for token in remaining:
+        if token == "--":
+            rest += [token, *remaining]
+        elif token == "--config":
+            recipes.append(next(remaining, ""))
         elif token.startswith("--config="):
-            recipe, rest = Path(token.removeprefix("--config=")), tokens[:index] + tokens[index + 1 :]
+            recipes.append(token.removeprefix("--config="))
         else:
-            continue
-        if not recipe.is_file():
-            raise UsageError(f"--config: no such file: {recipe}")
-        return rest, recipe
-    return tokens, None
-
-
-def _sentence(error: cyclopts.CycloptsError) -> str:
-    return " ".join(str(error).split())
+            rest.append(token)
+    if len(recipes) > 1:
+        raise UsageError(f"--config: takes one YAML file, but {len(recipes)} were given: {', '.join(recipes)}")
+    if not recipes:
+        return rest, None
+    if not Path(recipes[0]).is_file():
+        raise UsageError(f"--config: no such file: {recipes[0]}" if recipes[0] else "--config: needs a YAML file")
+    return rest, Path(recipes[0])
 
 
 def _load(reference: str) -> Any:
