@@ -1,0 +1,112 @@
+"""The small files beside the weights of a Hugging Face folder, complete, made from the tokenizer and the network's measures.
+
+Different tools read different ones (docs/convert.md has the table), and none tells the user which one it missed.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from finewhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES
+from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
+
+#: Whisper writes its first time within the first second (Radford et al. 2022, section 4.5), in steps of 20 ms.
+_MAX_INITIAL_TIMESTAMP_INDEX = 50
+_ADDED_TOKEN_FIELDS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+
+
+def write(target: Path, vocabulary: Vocabulary, config: dict[str, Any], decoding: dict[str, Any]) -> None:
+    """Write every small file but ``config.json`` into ``target``.
+
+    Args:
+        config: the ``config.json`` of the folder.
+        decoding: CTranslate2's ``config.json``: tokens to suppress and alignment heads.
+    """
+    write_json(target / "generation_config.json", generation_config(vocabulary, config, decoding))
+    write_json(target / "preprocessor_config.json", preprocessor_config(config["num_mel_bins"]))
+    _write_tokenizer(target, vocabulary)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON as people read it: indented, letters as they are."""
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def generation_config(vocabulary: Vocabulary, config: dict[str, Any], decoding: dict[str, Any]) -> dict[str, Any]:
+    """What transformers' ``generate`` needs for ``language=``, ``task=``, times and word times."""
+    content: dict[str, Any] = {
+        "alignment_heads": decoding.get("alignment_heads") or default_alignment_heads(config),
+        "begin_suppress_tokens": decoding.get("suppress_ids_begin"),
+        "bos_token_id": vocabulary.end_of_text,
+        "decoder_start_token_id": vocabulary.start_of_transcript,
+        "eos_token_id": vocabulary.end_of_text,
+        "is_multilingual": vocabulary.multilingual,
+        "max_initial_timestamp_index": _MAX_INITIAL_TIMESTAMP_INDEX,
+        "max_length": MAX_TOKENS,
+        "no_timestamps_token_id": vocabulary.no_timestamps,
+        "pad_token_id": vocabulary.end_of_text,
+        "prev_sot_token_id": vocabulary.previous_text,
+        "return_timestamps": False,
+        "suppress_tokens": decoding.get("suppress_ids"),
+    }
+    if vocabulary.multilingual:
+        content["lang_to_id"] = {f"<|{code}|>": token for code, token in vocabulary.languages.items()}
+        content["task_to_id"] = {task: vocabulary.id(f"<|{task}|>") for task in ("transcribe", "translate")}
+    return content
+
+
+def default_alignment_heads(config: dict[str, Any]) -> list[list[int]]:
+    """All heads of the upper half of the decoder, as OpenAI does for a model whose best heads are not known."""
+    layers, heads = config["decoder_layers"], config["decoder_attention_heads"]
+    return [list(pair) for pair in product(range(layers // 2, layers), range(heads))]
+
+
+def preprocessor_config(n_mels: int) -> dict[str, Any]:
+    """The feature extractor's settings, which CTranslate2's users, faster-whisper and transformers.js look for in this file."""
+    return {
+        "chunk_length": WINDOW_S,
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": n_mels,
+        "hop_length": HOP_LENGTH,
+        "n_fft": N_FFT,
+        "n_samples": WINDOW_SAMPLES,
+        "nb_max_frames": WINDOW_FRAMES,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "processor_class": "WhisperProcessor",
+        "return_attention_mask": False,
+        "sampling_rate": SAMPLE_RATE,
+    }
+
+
+def _write_tokenizer(target: Path, vocabulary: Vocabulary) -> None:
+    """``tokenizer.json``, and the older files with the same content that whisper.cpp's converter and slow tokenizers read."""
+    vocabulary.tokenizer.save(str(target / "tokenizer.json"))
+    content = json.loads(vocabulary.tokenizer.to_str())
+    added = content["added_tokens"]
+    ids = {token["content"]: token["id"] for token in added}
+    end = vocabulary.tokenizer.id_to_token(vocabulary.end_of_text)
+    write_json(target / "vocab.json", content["model"]["vocab"] | {end: ids.pop(end)})
+    write_json(target / "added_tokens.json", ids)
+    merges = (merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"])
+    (target / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    roles: dict[str, Any] = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), end)
+    roles["additional_special_tokens"] = [token["content"] for token in added if token["special"]]
+    write_json(target / "special_tokens_map.json", roles)
+    settings = {
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "added_tokens_decoder": {str(token["id"]): {field: token[field] for field in _ADDED_TOKEN_FIELDS} for token in added},
+        "clean_up_tokenization_spaces": False,  # true would delete spaces before punctuation
+        "errors": "replace",
+        "model_max_length": 1024,
+        "processor_class": "WhisperProcessor",
+        "tokenizer_class": "WhisperTokenizer",
+    }
+    write_json(target / "tokenizer_config.json", settings | roles)
+    spelling = resources.files("whisper_normalizer") / "normalizers" / "english.json"
+    (target / "normalizer.json").write_text(spelling.read_text(encoding="utf-8"), encoding="utf-8")

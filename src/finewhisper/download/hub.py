@@ -1,0 +1,111 @@
+"""Models of the Hugging Face hub: only what a Whisper folder needs, checked, and resumed where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, errors, snapshot_download
+from huggingface_hub.hf_api import RepoSibling
+
+from finewhisper.errors import ModelError
+from finewhisper.files import atomic_folder, sha256, storage_errors
+from finewhisper.model import ModelCard, ModelFolder, versions
+
+#: No pickles, no copies in other formats or precisions, nothing in subfolders.
+_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+_SMALL = ("*.json", "*.txt")
+_UNWANTED = ("*/*", "*fp32*", "pytorch_model*", "flax_model*", "tf_model*", "README*")
+
+
+def fetch(repository: str, revision: str | None, output: Path, *, replace: bool = False) -> dict[str, Any]:
+    """Write the model ``repository`` to ``output`` and return where it came from, down to the commit.
+
+    What has arrived stays in a hidden folder beside ``output`` until all has, so a second call goes on from there.
+
+    Raises:
+        ModelError: there is no such model or revision, it is not a Whisper with safetensors weights, or the hub cannot be reached.
+        StorageError: ``output`` is there (unless ``replace``) or cannot be written.
+    """
+    with _hub_errors(repository, revision):
+        info = HfApi().model_info(repository, revision=revision, files_metadata=True)
+    files = [file for file in info.siblings or [] if _wanted(file.rfilename)]
+    weights = [file for file in files if file.rfilename.endswith(".safetensors")]
+    if not weights:
+        raise ModelError(f"{repository}: has no safetensors weights on the hub (pickles can run code when loaded); choose another model")
+    arriving = output.parent / f".{output.name}.{str(info.sha)[:12]}.partial"
+    _download(repository, str(info.sha), [file for file in files if file not in weights], arriving)
+    kind = _model_type(arriving / "config.json")
+    if kind != "whisper":
+        shutil.rmtree(arriving)
+        raise ModelError(f"{repository}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
+    _download(repository, str(info.sha), weights, arriving)
+    ModelFolder.open(arriving, "transformers")
+    source = {"hub": repository, "revision": info.sha, "sha256": _verify(files, arriving)}
+    with atomic_folder(output, replace=replace) as folder:
+        for file in files:
+            (arriving / file.rfilename).replace(folder / file.rfilename)
+        ModelCard(source=source, versions=versions("huggingface_hub")).write(folder)
+    shutil.rmtree(arriving)
+    return source
+
+
+def _wanted(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in (*_WEIGHTS, *_SMALL)) and not any(fnmatch(name, pattern) for pattern in _UNWANTED)
+
+
+def _download(repository: str, commit: str, files: list[RepoSibling], folder: Path) -> None:
+    names = [file.rfilename for file in files]
+    with _hub_errors(repository, commit), storage_errors(folder):
+        snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=names)
+
+
+def _model_type(config: Path) -> object:
+    try:
+        return json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError):
+        return None
+
+
+def _verify(files: list[RepoSibling], folder: Path) -> dict[str, str]:
+    """Compare every file with what the hub says about it; the SHA-256 of the large ones.
+
+    The library itself takes a folder that is there for a whole one when the hub cannot be reached.
+    """
+    digests = {}
+    for file in files:
+        path = folder / file.rfilename
+        digest = sha256(path) if file.lfs and path.is_file() else None
+        if not path.is_file() or path.stat().st_size != file.size or (file.lfs and digest != file.lfs.sha256):
+            path.unlink(missing_ok=True)
+            raise ModelError(f"{path}: did not arrive whole; run the same command again to go on")
+        if digest:
+            digests[file.rfilename] = digest
+    return digests
+
+
+@contextmanager
+def _hub_errors(repository: str, revision: str | None) -> Iterator[None]:
+    """The library's errors in the words of this project."""
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{repository}: needs its licence accepted on the hub; do that there, run: hf auth login, and try again"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(f"{repository}: there is no such model on the hub, or it is private (then run: hf auth login)") from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{repository}: has no revision {revision!r}; leave --revision out for the newest") from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repository!r} is not a hub id ({error}); it looks like openai/whisper-small") from error
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # httpx or httpx2, whichever the library has
+        raise ModelError(
+            f"{repository}: the hub cannot be reached ({str(error).splitlines()[0]}); check the network and run the same command again "
+            "to go on, or use base or tiny.en, which come from the package index"
+        ) from error
