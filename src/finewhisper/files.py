@@ -82,12 +82,20 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+#: A folder with one of these was written by finewhisper, so --overwrite may replace it; anything else is never deleted.
+_OURS = ("finewhisper.json", "config.yaml", "result.json")
+
+
 def require_absent(path: Path, *, replace: bool = False) -> None:
     """Refuse to write over something that is there, before any work is done."""
     if path.is_file():
         raise StorageError(f"{path}: is a file, but a folder is to be written there; choose another -o")
-    if path.is_dir() and any(path.iterdir()) and not replace:
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not replace:
         raise StorageError(f"{path}: exists already; delete it, choose another -o, or pass --overwrite")
+    if not any((path / name).exists() for name in _OURS):
+        raise StorageError(f"{path}: --overwrite replaces only what finewhisper wrote, and this is something else; choose another -o")
 
 
 def sha256(*paths: Path) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The decoder's longest sequence, prompt and end token included.
 MAX_TOKENS = 448
+#: The label of positions that carry no loss: the prompt and the padding.
+IGNORED = -100
 #: Vocabulary sizes in the wild, and which models have them.
 VOCABULARY_SIZES = {51864: "English-only (.en)", 51865: "multilingual v1 and v2", 51866: "large-v3 and turbo"}
 

@@ -19,11 +19,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+from finewhisper.vocabulary import IGNORED
 
 transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
-
-#: Label positions that carry no loss: the prompt and the padding.
-IGNORED = -100
 
 
 class LengthAwareEncoder(WhisperEncoder):  # type: ignore[misc]
@@ -55,14 +53,25 @@ class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
         self.model.encoder.__class__ = LengthAwareEncoder
 
     @functools.wraps(WhisperForConditionalGeneration.forward)  # generate() looks at the signature for what it may pass
-    def forward(self, input_features: torch.Tensor | None = None, labels: torch.Tensor | None = None, **kwargs: Any) -> Seq2SeqLMOutput:
-        """As transformers' forward; with ``labels`` (batch, tokens; -100 ignored) only ``loss`` is returned."""
+    def forward(
+        self,
+        input_features: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Seq2SeqLMOutput:
+        """As transformers' forward; with ``labels`` (batch, tokens; -100 ignored) only ``loss`` is returned.
+
+        The loss is the mean over labelled tokens, or their sum divided by ``num_items_in_batch``, with which Trainer makes
+        accumulated batches weigh every token alike.
+        """
         if labels is None:
             return super().forward(input_features=input_features, **kwargs)
         hidden = self.model(input_features, use_cache=False, **kwargs).last_hidden_state
         counted = labels != IGNORED
         logits = self.proj_out(hidden[counted])  # (labelled positions, vocabulary)
-        return Seq2SeqLMOutput(loss=nn.functional.cross_entropy(logits.float(), labels[counted]))
+        total = nn.functional.cross_entropy(logits.float(), labels[counted], reduction="sum")
+        return Seq2SeqLMOutput(loss=total / (counted.sum() if num_items_in_batch is None else num_items_in_batch))
 
 
 def load(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> LengthAwareWhisper:
@@ -81,7 +90,8 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> LengthAware
     if missing or report["unexpected_keys"] or report["mismatched_keys"]:
         wrong = missing or sorted(report["unexpected_keys"]) or [str(key) for key in report["mismatched_keys"]]
         raise ModelError(f"{folder.path}: the weights do not fit config.json (first: {wrong[0]}, {len(wrong)} in all); download it again")
-    return model
+    loaded: LengthAwareWhisper = model
+    return loaded
 
 
 def save(model: WhisperForConditionalGeneration, source: Path, target: Path) -> None:

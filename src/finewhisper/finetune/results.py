@@ -1,0 +1,197 @@
+"""What a fine-tuning leaves behind: the weights, the resolved configuration, the training log, a plot and a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from finewhisper import whisper
+from finewhisper.config import save as save_config
+from finewhisper.errors import UsageError
+from finewhisper.files import require_absent, sha256, storage_errors
+from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.finetune.plot import plot_training
+from finewhisper.manifest import Utterance
+from finewhisper.model import Context, ModelCard, ModelFolder, versions
+
+if TYPE_CHECKING:
+    from finewhisper.finetune.trainer import SpeechTrainer
+
+#: Options that may differ when a run is resumed; any other difference would make it another run.
+RESUMABLE = {"resume", "overwrite", "workers", "device", "tracker", "skip_bad"}
+#: A checkpoint's last file; one without it was cut off while it was written.
+_COMPLETE = "trainer_state.json"
+#: The file that makes a folder a model, written last so that an interrupted copy is not taken for one.
+_MARKERS = ("adapter_config.json", "config.json")
+
+
+@contextmanager
+def workspace(config: FinetuneConfig) -> Iterator[Path]:
+    """The output folder, ready for checkpoints; cleared again when the run ends before there is anything to keep."""
+    output = config.output
+    if config.resume:
+        _require_same_run(config)
+    else:
+        require_absent(output, replace=config.overwrite)
+        if output.is_dir():
+            shutil.rmtree(output)
+    with storage_errors(output):
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            save_config(config, output / "config.yaml")
+            yield output
+        except BaseException as error:
+            _drop_incomplete(output)
+            if last_checkpoint(config, any_run=True) is None:
+                shutil.rmtree(output, ignore_errors=True)
+            elif isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt("the last checkpoint is kept; repeat the command with --resume to go on from it") from None
+            raise
+
+
+def last_checkpoint(config: FinetuneConfig, *, any_run: bool = False) -> str | None:
+    """The newest complete checkpoint when resuming, as Trainer wants it; None otherwise.
+
+    Raises:
+        UsageError: ``--resume`` without a checkpoint.
+    """
+    if not (config.resume or any_run):
+        return None
+    complete = [path.parent for path in (config.output / "checkpoints").glob(f"checkpoint-*/{_COMPLETE}")]
+    if not complete:
+        if any_run:
+            return None
+        raise UsageError(f"--resume: there is no checkpoint below {config.output}; start without --resume")
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2])))
+
+
+def publish(
+    trainer: SpeechTrainer,
+    base: ModelFolder,
+    config: FinetuneConfig,
+    context: Context,
+    train: Sequence[Utterance],
+    *,
+    hours: float,
+    best: dict[str, float],
+) -> None:
+    """Write the result into the output folder: everything to a temporary folder first, then file by file, the marker last."""
+    output = config.output
+    temporary = output / ".result.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    if config.method == "lora":
+        trainer.model.save_pretrained(temporary)
+    else:
+        whisper.save(trainer.model, base.path, temporary)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_wer" in entry]
+    (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    plot_training(log, temporary / "training.png")
+    card = _card(trainer, base, config, context, train, hours=hours, best=best)
+    card.write(temporary)
+    (temporary / "README.md").write_text(_readme(card, config, base), encoding="utf-8")
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name in _MARKERS):
+        path.replace(output / path.name)
+    temporary.rmdir()
+
+
+def _card(
+    trainer: SpeechTrainer,
+    base: ModelFolder,
+    config: FinetuneConfig,
+    context: Context,
+    train: Sequence[Utterance],
+    *,
+    hours: float,
+    best: dict[str, float],
+) -> ModelCard:
+    spoken = {config.language} if config.language else {utterance.language for utterance in train}
+    return ModelCard(
+        context=context,
+        languages=tuple(sorted(language for language in spoken if language)),
+        timestamps=config.timestamps,
+        base={"path": str(base.path.absolute()), "fingerprint": base.fingerprint(), "source": base.card.source},
+        training={
+            "method": config.method,
+            "manifest": config.train.name,
+            "manifest_sha256": sha256(config.train),
+            "utterances": len(train),
+            "hours": round(hours, 4),
+            "steps": trainer.state.global_step,
+            "kept_step": trainer.state.best_global_step or trainer.state.global_step,
+            "dev": {name: round(value, 2) for name, value in best.items()} or None,
+        },
+        versions=versions("torch", "transformers", "peft"),
+    )
+
+
+def _readme(card: ModelCard, config: FinetuneConfig, base: ModelFolder) -> str:
+    """The model card: what this is, what it was made from, how good it is and how to use it."""
+    training: dict[str, Any] = dict(card.training or {})
+    name = str((base.card.source or {}).get("name", base.path.name))
+    languages = "".join(f"\n- {language}" for language in card.languages)
+    scores = ", ".join(f"{metric.upper()} {value} %" for metric, value in (training["dev"] or {}).items()) or "not measured"
+    use = (
+        "finewhisper merge THIS_FOLDER -o MERGED\nfinewhisper transcribe recording.mp3 -m MERGED"
+        if config.method == "lora"
+        else "finewhisper transcribe recording.mp3 -m THIS_FOLDER"
+    )
+    kind = "LoRA adapter" if config.method == "lora" else "fully fine-tuned model"
+    trimmed = (
+        "It has learnt contexts shorter than 30 s as well as full windows, so engines that can may trim them to the audio."
+        if card.context.trimmed
+        else "It has learnt full 30 s windows only."
+    )
+    return f"""---
+library_name: {"peft" if config.method == "lora" else "transformers"}
+pipeline_tag: automatic-speech-recognition
+language:{languages}
+tags:
+- whisper
+- finewhisper
+---
+
+# {config.output.name}
+
+A {kind} of Whisper {name}, made with finewhisper {card.versions["finewhisper"]}.
+
+| | |
+|---|---|
+| training data | {training["utterances"]} utterances, {training["hours"] * 60:.1f} min |
+| manifest | {training["manifest"]}, SHA-256 {training["manifest_sha256"]} |
+| steps | {training["steps"]}, kept: {training["kept_step"]} |
+| development set | {scores} |
+| timestamps in labels | {"yes" if config.timestamps else "no"} |
+
+{trimmed} `config.yaml` repeats the run, `training.json` and `training.png` show how it went.
+
+```
+{use}
+```
+"""
+
+
+def _drop_incomplete(output: Path) -> None:
+    shutil.rmtree(output / ".result.tmp", ignore_errors=True)
+    for checkpoint in (output / "checkpoints").glob("checkpoint-*"):
+        if not (checkpoint / _COMPLETE).is_file():
+            shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _require_same_run(config: FinetuneConfig) -> None:
+    """Refuse to resume with other options than the run began with."""
+    path = config.output / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"--resume: {config.output} holds no earlier run; start without --resume")
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    now = config.model_dump(mode="json", exclude_none=True)
+    changed = sorted(key for key in before.keys() | now.keys() if key not in RESUMABLE and before.get(key) != now.get(key))
+    if changed:
+        listed = "; ".join(f"--{key.replace('_', '-')} was {before.get(key)}, now {now.get(key)}" for key in changed)
+        raise UsageError(f"--resume: {listed}. Repeat the run's own options, or start a new run in another -o")

@@ -1,0 +1,206 @@
+"""``finewhisper finetune``: from manifest to model, top to bottom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
+
+from finewhisper import manifest, whisper
+from finewhisper.engines.transformers import PRECISIONS, TransformersEngine, choose_device
+from finewhisper.errors import ManifestError
+from finewhisper.finetune import results
+from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.finetune.dataset import BatchPlan, LengthBatches, SpeechDataset
+from finewhisper.finetune.labels import build
+from finewhisper.finetune.methods import adapt, default_learning_rate
+from finewhisper.finetune.trainer import EpochOrder, ProgressBar, Scores, SpeechTrainer, tensorboard
+from finewhisper.manifest import Utterance
+from finewhisper.metrics import error_rate
+from finewhisper.model import Context, ModelFolder
+from finewhisper.progress import bar, track
+from finewhisper.text import Normalizer
+from finewhisper.transcribe.transcriber import Transcriber
+from finewhisper.transcript import UNSPACED, DecodeOptions
+from finewhisper.vocabulary import MAX_TOKENS, Vocabulary, language_code
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What came of a run."""
+
+    output: Path
+    method: str
+    steps: int
+    hours: float  #: audio in the training manifest
+    seconds: float  #: wall-clock time of the training loop
+    best: Scores  #: error rates of the kept checkpoint on the development set, percent; empty without one
+
+    def __str__(self) -> str:
+        scores = ", ".join(f"{name.upper()} {value:.1f} %" for name, value in self.best.items())
+        following = (
+            f"finewhisper merge {self.output} -o MERGED"
+            if self.method == "lora"
+            else f"finewhisper evaluate {self.output} --manifest TEST.jsonl"
+        )
+        return (
+            f"{self.output}: {self.steps} steps on {self.hours * 60:.1f} min of speech in {self.seconds:.0f} s"
+            f"{f'; development set {scores}' if scores else ''}\nNext: {following}"
+        )
+
+
+def run(config: FinetuneConfig) -> FinetuneResult:
+    """Fine-tune a model.
+
+    Raises:
+        ModelError: the base is missing, incomplete or not a transformers folder.
+        ManifestError: lines cannot be used, each named (unless ``skip_bad``).
+        UsageError: options contradict each other or the model.
+        StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
+    """
+    folder = ModelFolder.open(config.model, "transformers")
+    vocabulary = Vocabulary.load(folder.path)
+    device = choose_device(config.device)
+    train = _usable(config.train, config, vocabulary)
+    dev = _usable(config.dev, config, vocabulary) if config.dev else []
+    durations_s = [utterance.length_s() for utterance in track(train, "reading lengths", len(train), "utterances")]
+    labels = [build(utterance, vocabulary, config.language, config.task, timestamps=config.timestamps) for utterance in train]
+
+    with results.workspace(config) as workspace:
+        set_seed(config.seed)
+        trains_all = config.method == "full"
+        base = whisper.load(folder, PRECISIONS["float32" if trains_all else config.precision])
+        model = adapt(base, config)
+        context = _learnt_context(config)
+        score = _scorer(TransformersEngine(base, vocabulary, context), dev, config) if dev else None
+        plan = BatchPlan(
+            config.batch_size, config.batch_seconds, config.margin_s, config.full_window_share, config.seed, math.ceil(config.epochs)
+        )
+        batches = LengthBatches(durations_s, plan)
+        trainer = SpeechTrainer(
+            model=model,
+            args=_arguments(config, workspace, len(batches), base.config.d_model, metric=_metric(config, dev), cpu=device.type == "cpu"),
+            train_dataset=SpeechDataset(train, labels),
+            eval_dataset=dev or None,  # Trainer wants to see one; SpeechTrainer.evaluate decodes it
+            batches=batches,
+            score=score,
+            n_mels=base.config.num_mel_bins,
+            callbacks=[EpochOrder(batches), ProgressBar(), *tensorboard(config.tracker, workspace)],
+        )
+        for noisy in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(noisy)
+        outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
+        best = _best_scores(trainer)
+        hours = sum(durations_s) / 3600
+        results.publish(trainer, folder, config, context, train, hours=hours, best=best)
+    return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
+
+
+def _usable(path: Path, config: FinetuneConfig, vocabulary: Vocabulary) -> list[Utterance]:
+    """The utterances of a manifest that can be learnt from; every other one is an error or, with ``skip_bad``, listed and left out."""
+    utterances = manifest.read(path)
+    prompt_length = 4  # the longest prompt: start, language, task, no timestamps
+    problems: list[str] = []
+    usable = []
+    for utterance in track(utterances, f"checking {path.name}", len(utterances), "utterances"):
+        language = config.language or utterance.language
+        found = manifest.check(
+            [utterance],
+            path,
+            count_tokens=lambda text, language=language: len(vocabulary.encode_text(text, language)),  # type: ignore[misc]
+            max_tokens=MAX_TOKENS - prompt_length - 1,
+            decode=True,
+        )
+        if vocabulary.multilingual and language is None:
+            found.append(f"{path}:{utterance.line}: has no 'language'; add it or pass --language")
+        problems += found
+        if not found:
+            usable.append(utterance)
+    if problems and not (config.skip_bad and usable):
+        raise ManifestError(f"{path}: {len(problems)} problems; correct these lines, or pass --skip-bad to leave them out", problems)
+    if problems:
+        with bar(f"{path}: left out {len(utterances) - len(usable)} of {len(utterances)} utterances", 0, "") as notice:
+            notice.write("\n".join(problems))
+    return usable
+
+
+def _learnt_context(config: FinetuneConfig) -> Context:
+    """What the model will have learnt about lengths: trimming is safe unless it only ever saw full windows."""
+    low, high = config.margin_s
+    return Context(
+        trimmed=config.full_window_share < 1,
+        margin_s=min(max(1.0, low), high),
+        trained_margin_s=config.margin_s,
+        full_window_share=config.full_window_share,
+    )
+
+
+def _scorer(engine: TransformersEngine, dev: list[Utterance], config: FinetuneConfig) -> Callable[[], Scores]:
+    """A function that decodes the development set and returns ``wer`` and ``cer`` in percent."""
+    languages = [config.language or utterance.language for utterance in dev]
+    normalizer = Normalizer.for_language(_code(languages[0]))
+    transcriber = Transcriber(engine, DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size))
+
+    def score() -> Scores:
+        heard = transcriber.transcribe_clips((utterance.waveform() for utterance in dev), languages=languages)
+        hypotheses = [transcript.text for transcript in track(heard, "scoring", len(dev), "utterances")]
+        references = [utterance.sentence for utterance in dev]
+        return {
+            "wer": error_rate(references, hypotheses, "word", normalizer).percent,
+            "cer": error_rate(references, hypotheses, "character", normalizer).percent,
+        }
+
+    return score
+
+
+def _code(language: str | None) -> str | None:
+    return language_code(language) if language else None
+
+
+def _metric(config: FinetuneConfig, dev: list[Utterance]) -> str:
+    if config.metric != "auto":
+        return config.metric
+    return "cer" if any(_code(config.language or utterance.language) in UNSPACED for utterance in dev) else "wer"
+
+
+def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_model: int, *, metric: str, cpu: bool) -> TrainingArguments:
+    updates = math.ceil(config.epochs * math.ceil(steps_per_epoch / config.accumulate))
+    evaluated = "epoch" if config.dev else "no"
+    return TrainingArguments(
+        output_dir=str(workspace / "checkpoints"),
+        num_train_epochs=config.epochs,
+        max_steps=min(config.max_steps or updates, updates),
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulate,
+        learning_rate=config.learning_rate or default_learning_rate(config.method, d_model),
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup_share,
+        weight_decay=config.weight_decay,
+        bf16=config.precision == "bfloat16",
+        fp16=config.precision == "float16",
+        use_cpu=cpu,
+        seed=config.seed,
+        dataloader_num_workers=config.workers,
+        remove_unused_columns=False,
+        eval_strategy=evaluated,
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=config.dev is not None,
+        metric_for_best_model=metric if config.dev else None,
+        greater_is_better=False if config.dev else None,
+        logging_steps=5,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def _best_scores(trainer: SpeechTrainer) -> Scores:
+    """The scores of the checkpoint that was kept."""
+    for entry in trainer.state.log_history:
+        if entry["step"] == trainer.state.best_global_step and "eval_wer" in entry:
+            return {"wer": entry["eval_wer"], "cer": entry["eval_cer"]}
+    return {}

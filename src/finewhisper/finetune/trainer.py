@@ -1,0 +1,98 @@
+"""transformers' Trainer, taught three things: length-aware batches, features on the device, and scores from generated text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from finewhisper.features import log_mel_torch
+from finewhisper.finetune.dataset import LengthBatches, SpeechDataset, audio_seconds, collate
+from finewhisper.progress import bar
+
+Scores = dict[str, float]
+
+
+class SpeechTrainer(Trainer):  # type: ignore[misc]
+    """Trains on :class:`SpeechDataset` in the batches of a :class:`LengthBatches`.
+
+    Args:
+        score: decodes the development set with the model as it is and returns its error rates, such as ``{"wer": 12.3}``.
+        n_mels: 80, or 128 for large-v3 and turbo.
+    """
+
+    def __init__(self, *, batches: LengthBatches, score: Callable[[], Scores] | None, n_mels: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.batches, self.score, self.n_mels = batches, score, n_mels
+        self.context_seconds = 0.0  # seconds of encoder context trained on so far, for the rate
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        assert isinstance(self.train_dataset, SpeechDataset)
+        loader = DataLoader(
+            self.train_dataset, batch_sampler=self.batches, collate_fn=collate, num_workers=self.args.dataloader_num_workers
+        )
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Waveforms travel to the device; spectrograms are made there, in the step."""
+        self.context_seconds += audio_seconds(inputs)
+        prepared: dict[str, torch.Tensor] = super()._prepare_inputs(inputs)
+        prepared["input_features"] = log_mel_torch(prepared.pop("waveforms"), self.n_mels)
+        return prepared
+
+    def evaluate(self, *_: Any, **__: Any) -> Scores:
+        """Replace transformers' teacher-forced loss, which does not follow the error rate, by decoding."""
+        if self.score is None:
+            return {}
+        self.model.eval()
+        scores = {f"eval_{name}": value for name, value in self.score().items()}
+        self.log(dict(scores))
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+
+class EpochOrder(TrainerCallback):  # type: ignore[misc]
+    """Tells the batches which epoch begins, also after a resumption in mid-epoch."""
+
+    def __init__(self, batches: LengthBatches) -> None:
+        self.batches = batches
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.batches.set_epoch(int(state.epoch or 0))
+
+
+class ProgressBar(TrainerCallback):  # type: ignore[misc]
+    """One bar over the optimizer steps with the loss, and a line for each evaluation."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.bar = bar("fine-tuning", state.max_steps, " steps")
+        self.bar.update(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Scores | None = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self.bar.set_postfix(loss=f"{logs['loss']:.3f}", epoch=f"{state.epoch:.1f}", refresh=False)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Scores, **_: Any) -> None:
+        scores = ", ".join(f"{name.removeprefix('eval_').upper()} {value:.1f} %" for name, value in metrics.items() if name.endswith("er"))
+        self.bar.write(f"epoch {state.epoch:.1f}, step {state.global_step}: {scores} on the development set")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.bar.close()
+
+
+def tensorboard(tracker: str, workspace: Path) -> list[TrainerCallback]:
+    """The callback that writes TensorBoard's files below ``workspace``, or none."""
+    if tracker == "none":
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    return [TensorBoardCallback(SummaryWriter(str(workspace / "tensorboard")))]
