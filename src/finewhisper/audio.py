@@ -1,16 +1,19 @@
 """Sound: Whisper's constants, and any audio or video file as 16 kHz mono.
 
 The constants are those of Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022), section 2.2.
-libsndfile reads WAV, FLAC, OGG, Opus and MP3; everything else (M4A, MP4, WebM, …) goes through PyAV, which carries its own FFmpeg
-libraries, so no program needs to be installed.
+libsndfile reads WAV, FLAC, OGG and Opus; everything else (MP3, M4A, MP4, WebM, …) and what libsndfile stumbles over goes through
+PyAV, which carries its own FFmpeg libraries, so no program needs to be installed. MP3 is left to FFmpeg because libsndfile prints
+to standard error about every irregular file and refuses whole ones that carry no Xing header.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,10 @@ import soundfile
 import soxr
 
 from finewhisper.errors import AudioError
+
+if TYPE_CHECKING:
+    from av import AudioStream
+    from av.container import InputContainer
 
 Seconds = float
 Waveform = npt.NDArray[np.float32]  # (samples,), mono, 16 kHz, within -1 … 1
@@ -31,7 +38,18 @@ FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
 WINDOW_FRAMES = WINDOW_S * FRAMES_PER_SECOND  # 3 000
 TIMESTAMP_STEP_S = 0.02  # one encoder position: two log-mel frames
 
+#: Times are written to two decimals and headers round: a slice may end this much after the audio.
+ROUNDING_S = 0.05
+
 Source = Path | bytes | BinaryIO
+_Handle = Path | BinaryIO
+
+_HEAD_BYTES = 4096  # enough to tell the format
+_LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"NIST_1A")
+_KNOWN_FRAMES = 1 << 48  # libsndfile's "nobody knows" is near 2**63, as in a FLAC file written to a pipe
+_UNKNOWN_SIZE = 0x7FFF_0000  # a WAV file written to a pipe states about this many bytes or more, whatever it holds
+_SLACK_S = 0.25  # lossy formats lose up to a few frames at either end; more than this is damage
+_SEEK_MARGIN_S = 1.0  # FFmpeg lands near the place, and a lossy decoder needs some packets to settle
 
 
 def read(source: Source, start_s: Seconds = 0.0, end_s: Seconds | None = None) -> Waveform:
@@ -44,15 +62,14 @@ def read(source: Source, start_s: Seconds = 0.0, end_s: Seconds | None = None) -
         AudioError: the source is missing, empty, damaged, not audio, or ends before the slice does.
     """
     name = str(source) if isinstance(source, Path) else "audio"
-    handle = _open(source, name)
-    try:
-        samples, rate = _read_soundfile(handle, name, start_s, end_s)
-    except soundfile.LibsndfileError:
-        if not isinstance(handle, Path):
-            handle.seek(0)
-        samples, rate = _read_av(handle, name, start_s, end_s)
+    handle, head = _open(source, name)
+    found = _read_soundfile(handle, name, start_s, end_s) if _for_libsndfile(handle, head) else None
+    samples, rate = found or _read_av(_rewound(handle), head, name, start_s, end_s)
     if not len(samples):
-        raise AudioError(f"{name}: holds no samples{_slice_text(start_s, end_s)}; remove it from the list or record it again")
+        raise _no_samples(name, _slice_text(start_s, end_s))
+    if end_s is not None and len(samples) / rate < end_s - start_s - ROUNDING_S:
+        at_s = start_s + len(samples) / rate
+        raise AudioError(f"{name}: ends at {at_s:.2f} s, before the slice from {start_s:g} s to {end_s:g} s does; correct its times")
     if not np.isfinite(samples).all():
         raise AudioError(f"{name}: holds samples that are not numbers (NaN or infinity); convert or record it again")
     if rate != SAMPLE_RATE:
@@ -61,19 +78,24 @@ def read(source: Source, start_s: Seconds = 0.0, end_s: Seconds | None = None) -
 
 
 def duration(path: Path) -> Seconds:
-    """How long the file is, from its header where that says so.
+    """How long the file is, from its header where that says so, else from its packets.
 
     Raises:
-        AudioError: as :func:`read`.
+        AudioError: as :func:`read`; a file that is cut short is found out here only where the container shows it (WAV, OGG).
     """
-    handle = _open(path, str(path))
-    try:
-        info = soundfile.info(str(handle))
-    except soundfile.LibsndfileError:
-        return _av_duration(path)
-    if not info.frames:
-        raise AudioError(f"{path}: holds no samples; remove it from the list or record it again")
-    return float(info.frames / info.samplerate)
+    handle, head = _open(path, str(path))
+    if _for_libsndfile(handle, head):
+        try:
+            info = soundfile.info(str(path))
+        except soundfile.LibsndfileError:
+            pass  # FFmpeg may know it; if not, its error is the one to show
+        else:
+            if info.format == "OGG" and not info.frames:
+                raise _no_samples(str(path))  # FFmpeg would count its headers
+            if 0 < info.frames < _KNOWN_FRAMES:
+                _refuse_cut_short(handle, str(path), info)
+                return float(info.frames / info.samplerate)
+    return _av_duration(path, head)
 
 
 def encode_mp3(waveform: Waveform) -> bytes:
@@ -83,77 +105,188 @@ def encode_mp3(waveform: Waveform) -> bytes:
     return buffer.getvalue()
 
 
-def _open(source: Source, name: str) -> Path | BinaryIO:
-    if isinstance(source, Path):
-        if source.is_dir():
-            raise AudioError(f"{name}: is a folder, not an audio file")
-        if not source.exists():
-            raise AudioError(f"{name}: no such file; check the path (a manifest's relative paths start at the manifest)")
-        if not source.stat().st_size:
-            raise AudioError(f"{name}: is empty (0 bytes); remove it from the list or record it again")
-        return source
-    stream = io.BytesIO(source if isinstance(source, bytes) else source.read())
-    if not stream.getbuffer().nbytes:
-        raise AudioError(f"{name}: is empty (0 bytes)")
-    return stream
+def _open(source: Source, name: str) -> tuple[_Handle, bytes]:
+    """The source ready for a decoder, and its first kilobytes."""
+    if not isinstance(source, Path):
+        stream = io.BytesIO(source if isinstance(source, bytes) else source.read())
+        if not stream.getbuffer().nbytes:
+            raise AudioError(f"{name}: is empty (0 bytes)")
+        return stream, bytes(stream.getbuffer()[:_HEAD_BYTES])
+    try:
+        with source.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        raise AudioError(f"{name}: no such file; check the path (a manifest's relative paths start at the manifest)") from None
+    except IsADirectoryError:
+        raise AudioError(f"{name}: is a folder, not an audio file") from None
+    except OSError as error:
+        raise AudioError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    if not head:
+        raise AudioError(f"{name}: is empty (0 bytes); remove it from the list or record it again")
+    return source, head
+
+
+def _rewound(handle: _Handle) -> _Handle:
+    if not isinstance(handle, Path):
+        handle.seek(0)
+    return handle
+
+
+def _for_libsndfile(handle: _Handle, head: bytes) -> bool:
+    """Its own formats only, and nothing named .raw, which soundfile takes for samples without a header whatever it holds."""
+    return head.startswith(_LIBSNDFILE_MAGIC) and not (isinstance(handle, Path) and handle.suffix.lower() == ".raw")
 
 
 def _slice_text(start_s: Seconds, end_s: Seconds | None) -> str:
     return f" from {start_s:g} s to {'its end' if end_s is None else f'{end_s:g} s'}" if start_s or end_s is not None else ""
 
 
-def _read_soundfile(handle: Path | BinaryIO, name: str, start_s: Seconds, end_s: Seconds | None) -> tuple[Waveform, int]:
-    with soundfile.SoundFile(str(handle) if isinstance(handle, Path) else handle) as stream:
-        first = min(round(start_s * stream.samplerate), stream.frames)
-        last = stream.frames if end_s is None else min(round(end_s * stream.samplerate), stream.frames)
-        if first:
-            stream.seek(first)
-        try:
+def _no_samples(name: str, where: str = "") -> AudioError:
+    return AudioError(f"{name}: holds no samples{where}; remove it from the list or record it again")
+
+
+def _cut_short(name: str, promised_s: Seconds, found_s: Seconds) -> AudioError:
+    return AudioError(
+        f"{name}: is cut short: its header promises {promised_s:.2f} s, the data end after {found_s:.2f} s; copy or record it again"
+    )
+
+
+def _read_soundfile(handle: _Handle, name: str, start_s: Seconds, end_s: Seconds | None) -> tuple[Waveform, int] | None:
+    """The slice through libsndfile; None where it cannot read the file or does not know how long it is."""
+    try:
+        with soundfile.SoundFile(str(handle) if isinstance(handle, Path) else handle) as stream:
+            if not 0 < stream.frames < _KNOWN_FRAMES:
+                return None
+            first = min(round(start_s * stream.samplerate), stream.frames)
+            last = stream.frames if end_s is None else min(round(end_s * stream.samplerate), stream.frames)
+            if first:
+                stream.seek(first)
             samples = stream.read(max(last - first, 0), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{name}: is damaged or cut short ({error}); convert or record it again") from error
-        if len(samples) < last - first:
-            raise AudioError(
-                f"{name}: is cut short: its header promises {stream.frames / stream.samplerate:.2f} s, the data end after "
-                f"{(first + len(samples)) / stream.samplerate:.2f} s; copy or record it again"
-            )
-        return samples.mean(axis=1), stream.samplerate
+            if len(samples) < last - first:
+                raise _cut_short(name, stream.frames / stream.samplerate, (first + len(samples)) / stream.samplerate)
+            _refuse_cut_short(handle, name, stream)
+            return samples.mean(axis=1), stream.samplerate
+    except soundfile.LibsndfileError:
+        return None  # not a format of its own, or one of the whole Opus files that it calls malformed
 
 
-def _av_frames(handle: Path | BinaryIO, name: str) -> Iterator[tuple[Waveform, int]]:
-    """The file's first audio stream through FFmpeg, in pieces: mono float32 samples and their rate."""
-    import av  # a quarter of a second to import, and only rare formats need it
+def _refuse_cut_short(handle: _Handle, name: str, info: Any) -> None:
+    """Find the end of a copy or recording that broke off, which libsndfile passes over in silence.
+
+    Args:
+        info: soundfile's ``SoundFile`` or result of ``info()``.
+    """
+    length_s = info.frames / info.samplerate
+    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", info.extra_info, re.MULTILINE)
+    if sizes and int(sizes[2]) < int(sizes[1]) < _UNKNOWN_SIZE:
+        promised_s = length_s * int(sizes[1]) / int(sizes[2])
+        if promised_s > length_s + ROUNDING_S:
+            raise _cut_short(name, promised_s, length_s)
+    if info.format == "OGG" and not _last_page_is_whole(handle):
+        raise AudioError(f"{name}: is cut short: it breaks off in the middle of a page, after {length_s:.2f} s; copy or record it again")
+
+
+_OGG_PAGE_HEADER = 27  # bytes, the last of them the number of segments; one size byte for each segment follows (RFC 3533)
+_OGG_PAGE_BYTES = _OGG_PAGE_HEADER + 255 + 255 * 255  # at most
+
+
+def _last_page_is_whole(handle: _Handle) -> bool:
+    """Whether an OGG file ends where its last page does."""
+    if isinstance(handle, Path):
+        with handle.open("rb") as file:
+            file.seek(max(handle.stat().st_size - _OGG_PAGE_BYTES, 0))
+            tail = file.read()
+    else:
+        handle.seek(0)
+        tail = handle.read()[-_OGG_PAGE_BYTES:]
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    if len(page) < _OGG_PAGE_HEADER:
+        return False
+    sizes = page[_OGG_PAGE_HEADER : _OGG_PAGE_HEADER + page[_OGG_PAGE_HEADER - 1]]
+    return len(sizes) == page[_OGG_PAGE_HEADER - 1] and len(page) >= _OGG_PAGE_HEADER + len(sizes) + sum(sizes)
+
+
+@contextmanager
+def _av_open(handle: _Handle, name: str) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """The file through FFmpeg, and its first audio stream."""
+    import av  # a quarter of a second to import, and only some formats need it
 
     try:
         with av.open(str(handle) if isinstance(handle, Path) else handle, metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise AudioError(f"{name}: has no audio track; give a file with sound")
-            resampler = av.AudioResampler(format="flt", layout="mono")
-            for frame in container.decode(audio=0):
-                for piece in resampler.resample(frame):
-                    yield piece.to_ndarray().reshape(-1).astype(np.float32, copy=False), piece.sample_rate
+            yield container, container.streams.audio[0]
     except av.FFmpegError as error:
         raise AudioError(
             f"{name}: cannot be decoded as audio ({error.strerror or error}); give a WAV, FLAC, MP3, OGG, Opus, M4A or WebM file"
         ) from error
 
 
-def _read_av(handle: Path | BinaryIO, name: str, start_s: Seconds, end_s: Seconds | None) -> tuple[Waveform, int]:
-    pieces = list(_av_frames(handle, name))
-    rate = pieces[0][1] if pieces else SAMPLE_RATE
-    samples = np.concatenate([piece for piece, _ in pieces]) if pieces else np.zeros(0, dtype=np.float32)
-    return samples[round(start_s * rate) : None if end_s is None else round(end_s * rate)], rate
+def _promised_s(container: InputContainer, stream: AudioStream, head: bytes) -> Seconds | None:
+    """The length that the container states; None where FFmpeg only estimates it from the bit rate."""
+    if container.format.name == "aac" or (container.format.name == "mp3" and not re.search(rb"Xing|Info|VBRI", head)):
+        return None
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration and len(container.streams) == 1:  # WebM states one length for the file, that of its longest track
+        return container.duration / 1_000_000
+    return None
 
 
-def _av_duration(path: Path) -> Seconds:
+def _read_av(handle: _Handle, head: bytes, name: str, start_s: Seconds, end_s: Seconds | None) -> tuple[Waveform, int]:
+    """The slice through FFmpeg: mono samples and their rate."""
+    with _av_open(handle, name) as (container, stream):
+        promised_s = _promised_s(container, stream, head)
+        samples, rate, first_s = _av_samples(container, stream, name, start_s, end_s)
+    found_s = first_s + len(samples) / rate
+    if promised_s is not None:
+        if found_s < min(promised_s, promised_s if end_s is None else end_s) - _SLACK_S:
+            raise _cut_short(name, promised_s, found_s)
+        if found_s - promised_s < _SLACK_S:  # the padding of the last AAC frame
+            samples = samples[: max(round((promised_s - first_s) * rate), 0)]
+    first = max(round((start_s - first_s) * rate), 0)
+    return samples[first : None if end_s is None else max(round((end_s - first_s) * rate), first)], rate
+
+
+def _av_samples(
+    container: InputContainer, stream: AudioStream, name: str, start_s: Seconds, end_s: Seconds | None
+) -> tuple[Waveform, int, Seconds]:
+    """Decode from shortly before ``start_s`` to shortly after ``end_s``; also the rate, and the time of the first sample."""
     import av
 
+    origin_s = float((stream.start_time or 0) * (stream.time_base or 0))
+    if start_s > _SEEK_MARGIN_S and stream.time_base:
+        container.seek(int((origin_s + start_s - _SEEK_MARGIN_S) / stream.time_base), stream=stream)
+    resampler = av.AudioResampler(format="fltp")  # the file's own channels: FFmpeg's mono is 3 dB louder than the mean
+    pieces: list[Waveform] = []
+    first_s: Seconds | None = None
+    rate, count = stream.rate or SAMPLE_RATE, 0
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
-            stream = next(iter(container.streams.audio), None)
-            if stream is not None and stream.duration is not None and stream.time_base is not None:
-                return float(stream.duration * stream.time_base)
-    except av.FFmpegError:
-        pass  # decoding below says what is wrong, in the words of this module
-    samples, rate = _read_av(path, str(path), 0.0, None)
-    return len(samples) / rate
+        for frame in container.decode(stream):
+            rate = frame.sample_rate
+            if first_s is None:
+                first_s = 0.0 if frame.time is None else frame.time - origin_s
+            for piece in resampler.resample(frame):
+                pieces.append(piece.to_ndarray().mean(axis=0, dtype=np.float32))
+                count += len(pieces[-1])
+            if end_s is not None and first_s + count / rate > end_s:
+                break
+    except av.FFmpegError as error:
+        if not count:
+            raise
+        at_s = (first_s or 0.0) + count / rate
+        raise AudioError(f"{name}: is damaged or cut short after {at_s:.2f} s ({error.strerror}); copy or record it again") from error
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32), rate, first_s or 0.0
+
+
+def _av_duration(path: Path, head: bytes) -> Seconds:
+    with _av_open(path, str(path)) as (container, stream):
+        promised_s = _promised_s(container, stream, head)
+        if promised_s is not None:
+            return promised_s
+        origin = stream.start_time or 0
+        ends = (packet.pts + (packet.duration or 0) - origin for packet in container.demux(stream) if packet.pts is not None)
+        length_s = float(max(ends, default=0) * (stream.time_base or 0))
+    if length_s <= 0:
+        raise _no_samples(str(path))
+    return length_s
