@@ -64,28 +64,34 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(tokens)
+        sys.stdout.flush()
+        return code
+    except FinewhisperError as error:
+        print(f"finewhisper {tokens[0]}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"\nfinewhisper {tokens[0]}: interrupted; no half-written output was left", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough; Python flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(tokens: Sequence[str]) -> int:
     if not tokens or tokens[0] in {"-h", "--help"}:
         print(usage())
         return 0 if tokens else EXIT_USER_ERROR
     if tokens[0] == "--version":
         print(f"finewhisper {__version__}")
         return 0
-    name = tokens[0]
-    try:
-        verb = _verb(name)
-        config = parse(name, verb, tokens[1:])
-        if config is not None:
-            value = _load(verb.run)(config)
-            if value is not None:
-                print(value)
-    except FinewhisperError as error:
-        print(f"finewhisper {name}: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print(f"\nfinewhisper {name}: interrupted; no half-written output was left", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    verb = _verb(tokens[0])
+    config = parse(tokens[0], verb, tokens[1:])
+    if config is not None:
+        value = load(verb.run)(config)
+        if value is not None:
+            print(value)
     return 0
 
 
@@ -110,7 +116,7 @@ def parse(name: str, verb: Verb, tokens: Sequence[str]) -> Config | None:
 
     from finewhisper.config import resolve
 
-    config_type: type[Config] = _load(verb.config)
+    config_type: type[Config] = load(verb.config)
     before_separator = list(tokens)[: list(tokens).index("--")] if "--" in tokens else tokens
     if {"-h", "--help"} & set(before_separator):
         _app(name, verb, config_type, helping=True).help_print([])
@@ -236,6 +242,7 @@ def _take_recipe(tokens: list[str]) -> tuple[list[str], Path | None]:
     return rest, Path(recipes[0])
 
 
-def _load(reference: str) -> Any:
+def load(reference: str) -> Any:
+    """Import what a verb's ``module:name`` refers to."""
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,0 +1,60 @@
+# Every target sets up .venv first and does nothing again that is done already. To use another interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+# The language that `make demo` teaches: one of Tux Paint's spoken captions, such as bg ro be el ca da.
+DEMO_LANG ?= bg
+# Test processes side by side; each computes with one thread.
+WORKERS ?= 2
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help demo test check format bench docs lock
+help:
+	@echo 'make demo    teach a real Whisper a language it cannot hear (DEMO_LANG=bg), with every command shown'
+	@echo 'make test    run the tests'
+	@echo 'make check   formatting, lint, types, layers, and whether the command-line reference is fresh'
+	@echo 'make bench   run the benchmarks on what make demo made'
+	@echo 'make docs    build the documentation into site/'
+
+demo: $(STAMP)
+	$(BIN)/python scripts/demo.py --language $(DEMO_LANG)
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+check: $(STAMP)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/cli_reference.py --check
+
+format: $(STAMP)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/python scripts/cli_reference.py
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/decode_speed.py
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+# torch chooses its own GPU libraries for the machine it is installed on, so they are left out. An existing lock keeps its versions;
+# delete it first to move everything forward.
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	echo 'torch==2.13.0' > .venv/constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra all --group dev --group docs \
+		--constraints .venv/constraints.txt --no-header --no-annotate --quiet --output-file requirements.lock
+	sed -i -E '/^(nvidia|cuda|triton)/d' requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo 'finewhisper needs Python 3.10 or later, but $(PYTHON) is older; run: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments; on Debian and Ubuntu run: sudo apt install python3-venv' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $(STAMP)

@@ -1,0 +1,63 @@
+"""What the base installation is enough for: every module can be imported without the libraries of the extras.
+
+A module that cannot says so here, with the extra it needs; a verb imports it only when it is about to use it.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import finewhisper
+
+#: Libraries that only an extra brings.
+OPTIONAL = ["accelerate", "ctranslate2", "huggingface_hub", "matplotlib", "peft", "tensorboard", "torch", "transformers"]
+
+#: Modules that are made of an optional library from their first line on.
+NEEDS_AN_EXTRA = {
+    "finewhisper.engines.transformers": "train",
+    "finewhisper.finetune.dataset": "train",
+    "finewhisper.finetune.run": "train",
+    "finewhisper.whisper": "train",
+}
+
+#: Refuses the optional libraries as if they were not installed, then imports what it is told to.
+SCRIPT = """
+import importlib, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {optional!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+for name in {modules!r}:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(name, error)
+"""
+
+
+def all_modules() -> list[str]:
+    found = pkgutil.walk_packages(finewhisper.__path__, "finewhisper.")
+    return [module.name for module in found if not module.name.endswith("__main__")]
+
+
+def failures(modules: list[str]) -> dict[str, str]:
+    """The modules that cannot be imported without the extras, and why: in a process of its own, where none is in memory yet."""
+    script = SCRIPT.format(optional=set(OPTIONAL), modules=modules)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+
+def test_every_module_imports_with_the_base_installation_alone():
+    assert failures([name for name in all_modules() if name not in NEEDS_AN_EXTRA]) == {}
+
+
+@pytest.mark.parametrize("module", sorted(NEEDS_AN_EXTRA))
+def test_a_module_listed_as_needing_an_extra_really_does(module):
+    assert any(library in reason for reason in failures([module]).values() for library in OPTIONAL)
