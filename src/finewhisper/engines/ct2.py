@@ -1,0 +1,149 @@
+"""Whisper in CTranslate2, directly on its library: neither torch nor transformers is needed.
+
+CTranslate2 accepts spectrograms shorter than 30 s, so a model that has learnt short contexts pays only for the audio it is given. The
+features are this package's own (silence is padded before the spectrogram is taken, as in training).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finewhisper.audio import WINDOW_FRAMES
+from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
+from finewhisper.model import ModelFolder
+from finewhisper.transcript import DecodeOptions
+from finewhisper.vocabulary import Vocabulary
+
+#: Log-mel frames that a CPU encodes at once: one full window. Self-attention needs memory for the square of the positions of every clip
+#: (base, 16 full windows: 1.4 GB), and encoding one after the other takes no longer.
+_ENCODE_FRAMES = WINDOW_FRAMES
+
+
+class CTranslate2Engine(Engine):
+    """A CTranslate2 folder, made by ``finewhisper convert`` or by others, on a CPU or on CUDA."""
+
+    name = "ctranslate2"
+
+    def __init__(self, folder: ModelFolder, model: Any, vocabulary: Vocabulary) -> None:
+        super().__init__(vocabulary, folder.card.context, model.n_mels)
+        self._model = model
+        self.precision = model.compute_type
+        self._encoded: tuple[Features, Any] | None = None  # the last batch, so that detecting its language does not encode it twice
+
+    @classmethod
+    def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> CTranslate2Engine:
+        """Load a folder.
+
+        Args:
+            device: "cpu", "cuda", "cuda:1" or "auto".
+            precision: one of CTranslate2's compute types; "auto" is the stored type (float32 where the device cannot compute in it) on a
+                CPU, float16 on CUDA.
+            threads: CPU threads; 0 leaves the choice to CTranslate2.
+
+        Raises:
+            ModelError: the weights are damaged or belong to another vocabulary.
+            UnsupportedError: the device is absent or cannot compute in ``precision``.
+            MissingExtraError: ctranslate2 is not installed.
+        """
+        library = _library()
+        device, index = _device(library, device)
+        compute_type = _compute_type(library, device, precision)
+        try:
+            model = library.models.Whisper(
+                str(folder.path), device=device, device_index=index, compute_type=compute_type, intra_threads=threads
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{folder.path}: CTranslate2 cannot load it ({error}); download or convert the model again") from error
+        vocabulary = Vocabulary.load(folder.path)
+        _check_vocabulary(folder, model, vocabulary)
+        return cls(folder, model, vocabulary)
+
+    def encode(self, features: Features) -> npt.NDArray[np.float32]:
+        """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model)."""
+        return np.concatenate([np.asarray(part, dtype=np.float32) for part in self._encode_parts(features)])
+
+    def _encode_parts(self, features: Features) -> list[Any]:
+        step = max(_ENCODE_FRAMES // features.shape[-1], 1) if self._model.device == "cpu" else len(features)
+        parts = [np.ascontiguousarray(features[first : first + step]) for first in range(0, len(features), step)]
+        return [self._model.encode(_library().StorageView.from_array(part), to_cpu=True) for part in parts]
+
+    def _context(self, features: Features) -> Any:
+        """The encoded batch as CTranslate2's own array: kept on a CUDA device, put together from parts on a CPU."""
+        if self._encoded is not None and self._encoded[0] is features:
+            return self._encoded[1]
+        view = _library().StorageView.from_array
+        encoded = view(self.encode(features)) if self._model.device == "cpu" else self._model.encode(view(np.ascontiguousarray(features)))
+        self._encoded = (features, encoded)
+        return encoded
+
+    def _detect_languages(self, features: Features) -> list[dict[str, float]]:
+        detected = self._model.detect_language(self._context(features))
+        return [{token.strip("<|>"): probability for token, probability in clip} for clip in detected]
+
+    def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
+        prompt_tokens = len(prompts[0])
+        results = self._model.generate(
+            self._context(features),
+            prompts,
+            beam_size=options.beam_size,
+            # CTranslate2 writes at most max_length / 2 tokens, and at most max_length with the prompt.
+            max_length=max(2 * max_tokens, max_tokens + prompt_tokens),
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        self._encoded = None
+        return [_hypothesis(result) for result in results]
+
+
+def _hypothesis(result: Any) -> Hypothesis:
+    """The best sequence. A score is the summed log-probability divided by the tokens without the end token, which is in the sum."""
+    tokens = tuple(result.sequences_ids[0])
+    return Hypothesis(tokens, result.scores[0] * max(len(tokens), 1) / (len(tokens) + 1), result.no_speech_prob)
+
+
+def _library() -> Any:
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise MissingExtraError("ctranslate2", "ct2") from error
+    ctranslate2.set_log_level(logging.ERROR)  # it warns whenever it computes in another type than the stored one; we say which we use
+    return ctranslate2
+
+
+def _device(library: Any, device: str) -> tuple[str, int]:
+    """The device's kind and number."""
+    present = library.get_cuda_device_count()
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if present else "cpu"
+    if kind not in {"cpu", "cuda"} or (number and not number.isdecimal()):
+        raise UnsupportedError(f"--device {device}: the ctranslate2 engine runs on cpu and cuda")
+    index = int(number or 0)
+    if kind == "cuda" and index >= present:
+        raise UnsupportedError(f"--device {device}: CTranslate2 finds {present} CUDA devices here; use --device cpu")
+    return kind, index
+
+
+def _compute_type(library: Any, device: str, precision: str) -> str:
+    supported = library.get_supported_compute_types(device)
+    if precision == "auto":
+        return "float16" if device == "cuda" and "float16" in supported else "default"
+    if precision not in supported:
+        raise UnsupportedError(
+            f"--precision {precision}: CTranslate2 on this {device} computes in {', '.join(sorted(supported))}; choose one or auto"
+        )
+    return precision
+
+
+def _check_vocabulary(folder: ModelFolder, model: Any, vocabulary: Vocabulary) -> None:
+    """A tokenizer of another Whisper version shifts every special token by one: the model would then do another task silently."""
+    if model.is_multilingual != vocabulary.multilingual or (vocabulary.multilingual and model.num_languages != len(vocabulary.languages)):
+        raise ModelError(
+            f"{folder.path}: tokenizer.json ({vocabulary.size} tokens) belongs to another Whisper version than model.bin; "
+            "copy it from the model that this one was made from"
+        )
