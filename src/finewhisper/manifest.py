@@ -12,19 +12,20 @@ Only ``audio`` (also as a plain string) and ``sentence`` are required. Times are
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from finewhisper import audio
-from finewhisper.audio import Seconds, Waveform
+from finewhisper.audio import ROUNDING_S, Seconds, Waveform
 from finewhisper.errors import AudioError, ManifestError, UsageError
 from finewhisper.files import atomic_file
+from finewhisper.progress import in_threads, track
 from finewhisper.vocabulary import language_code
 
-_TOLERANCE_S = 0.05  # headers round; a slice may end this much after the audio
+_ENDLESS_S = 1e9  # thirty years; NaN is not below it either
+_WRONG_DURATION_S = 0.25  # a stated duration this far from the audio is a mistake; less is a codec's padding
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class TimedSentence:
     start_s: Seconds
     end_s: Seconds
     text: str
+    extra: Mapping[str, Any] = field(default_factory=dict)  #: unknown keys, written back as they were
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,12 @@ def read(path: Path) -> list[Utterance]:
 def write(path: Path, utterances: Iterable[Utterance]) -> int:
     """Write a manifest, paths relative to its folder where the audio lies below it; return the number of lines."""
     count = 0
-    base = path.parent.absolute()
+    base = _plain(path.parent)
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         for utterance in utterances:
-            stream.write(json.dumps(_row(utterance, base), ensure_ascii=False) + "\n")
+            row = _row(utterance, base)
+            line = json.dumps(row, ensure_ascii=False)
+            stream.write((line if _is_unicode(line) else json.dumps(row)) + "\n")  # a file name that is not UTF-8 can only be escaped
             count += 1
     return count
 
@@ -114,28 +118,59 @@ def check(
         count_tokens: the model's tokenizer, where there is one, to find sentences that do not fit in ``max_tokens``.
         decode: read all samples, not only headers; finds files that are cut short.
     """
+    rows = list(utterances)
+    lengths = durations(utterance.path for utterance in rows)
+    decoded = track(in_threads(_decoding_fault, rows), "Decoding", len(rows), "clip") if decode else [None] * len(rows)
     problems = []
-    for utterance in utterances:
-        where = f"{manifest}:{utterance.line}: "
-        try:
-            length_s = audio.duration(utterance.path)
-            if decode:
-                utterance.waveform()
-        except AudioError as error:
-            problems.append(f"{where}{error}")
-            continue
-        if utterance.start_s >= length_s:
-            problems.append(f"{where}start_time {utterance.start_s:g} s lies behind the end of {utterance.path} ({length_s:.2f} s)")
-        elif utterance.end_s is not None and utterance.end_s > length_s + _TOLERANCE_S:
-            problems.append(f"{where}end_time {utterance.end_s:g} s lies behind the end of {utterance.path} ({length_s:.2f} s)")
-        length_s = (min(utterance.end_s, length_s) if utterance.end_s is not None else length_s) - utterance.start_s
-        if length_s > audio.WINDOW_S + _TOLERANCE_S:
-            problems.append(
-                f"{where}is {length_s:.1f} s long, but Whisper hears {audio.WINDOW_S} s at once; split it with start_time and end_time"
-            )
+    for utterance, broken in zip(rows, decoded, strict=True):
+        found = faults(utterance, lengths[utterance.path])
+        found += [broken] if broken and not found else []
         if count_tokens is not None and (tokens := count_tokens(utterance.sentence)) > max_tokens:
-            problems.append(f"{where}the sentence has {tokens} tokens, but only {max_tokens} fit beside the prompt; split the utterance")
+            found.append(f"the sentence has {tokens} tokens, but only {max_tokens} fit beside the prompt; split the utterance")
+        problems += [f"{manifest}:{utterance.line}: {problem}" for problem in found]
     return problems
+
+
+def durations(paths: Iterable[Path]) -> dict[Path, Seconds | AudioError]:
+    """The length of each file, once however many utterances it holds, or what is wrong with it; in parallel, with a bar."""
+    files = list(dict.fromkeys(paths))
+    return dict(zip(files, track(in_threads(_duration, files), "Reading headers", len(files), "file"), strict=True))
+
+
+def faults(utterance: Utterance, length_s: Seconds | AudioError) -> list[str]:
+    """What is wrong with an utterance, given its file's length: each a sentence without file and line."""
+    if isinstance(length_s, AudioError):
+        return [str(length_s)]
+    if utterance.start_s >= length_s:
+        return [f"start_time {utterance.start_s:g} s lies behind the end of {utterance.path} ({length_s:.2f} s)"]
+    problems = []
+    if utterance.end_s is not None and utterance.end_s > length_s + ROUNDING_S:
+        problems.append(f"end_time {utterance.end_s:g} s lies behind the end of {utterance.path} ({length_s:.2f} s)")
+    heard_s = (length_s if utterance.end_s is None else min(utterance.end_s, length_s)) - utterance.start_s
+    if heard_s > audio.WINDOW_S + ROUNDING_S:
+        problems.append(f"is {heard_s:.1f} s long, but Whisper hears {audio.WINDOW_S} s at once; split it with start_time and end_time")
+    if utterance.duration_s is not None and abs(utterance.duration_s - heard_s) > _WRONG_DURATION_S:
+        problems.append(f"'duration' says {utterance.duration_s:g} s, but it is {heard_s:.2f} s; correct it or leave it out")
+    if utterance.sentences and (last_s := max(timed.end_s for timed in utterance.sentences)) > heard_s + _WRONG_DURATION_S:
+        problems.append(
+            f"an entry of 'sentences' ends at {last_s:g} s, after the utterance does ({heard_s:.2f} s); times count from start_time"
+        )
+    return problems
+
+
+def _duration(path: Path) -> Seconds | AudioError:
+    try:
+        return audio.duration(path)
+    except AudioError as error:
+        return error
+
+
+def _decoding_fault(utterance: Utterance) -> str | None:
+    try:
+        utterance.waveform()
+    except AudioError as error:
+        return str(error)
+    return None
 
 
 def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -146,6 +181,8 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]
         raise ManifestError(f"{path}: no such manifest; make one with: finewhisper prepare") from None
     except IsADirectoryError:
         raise ManifestError(f"{path}: is a folder; give the .jsonl file in it") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -153,13 +190,22 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]
             row = json.loads(line.decode("utf-8"))
         except UnicodeDecodeError as error:
             problems.append(f"{path}:{number}: is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"{path}:{number}: is not JSON ({error})")
         else:
             if isinstance(row, dict):
                 yield number, row
             else:
                 problems.append(f'{path}:{number}: is {type(row).__name__}, not an object like {{"audio": …, "sentence": …}}')
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Fields:
@@ -173,16 +219,21 @@ class _Fields:
 
     def text(self, key: str, *, required: bool = False) -> str | None:
         value = self.row.pop(key, None)
-        if isinstance(value, str) or (value is None and not required):
+        if isinstance(value, str) and (key == "path" or _is_unicode(value)):
             return value
-        self.problem(f"{key!r} must be text, not {value!r}" if value is not None else f"{key!r} is missing")
+        if isinstance(value, str):
+            self.problem(f"{key!r} holds half a character (a lone surrogate): {value!r}; write the text again")
+        elif value is not None:
+            self.problem(f"{key!r} must be text, not {value!r}")
+        elif required:
+            self.problem(f"{key!r} is missing")
         return None
 
     def seconds(self, key: str) -> Seconds | None:
         value = self.row.pop(key, None)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _ENDLESS_S:
             self.problem(f"{key!r} must be seconds, 0 or more, not {value!r}")
             return None
         return float(value)
@@ -197,12 +248,16 @@ def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]
     if source is None or not isinstance(source, (str, dict)):
         fields.problem(f"'audio' must be a path or an object with one, not {source!r}" if source is not None else "'audio' is missing")
     path = location.text("path", required=isinstance(source, dict))
+    if path is not None and (not path.strip() or "\0" in path):
+        fields.problem(f"{path!r} is no path of an audio file")
     start_s, end_s = location.seconds("start_time") or 0.0, location.seconds("end_time")
     if end_s is not None and end_s <= start_s:
         fields.problem(f"end_time {end_s:g} s is not after start_time {start_s:g} s")
     sentence = fields.text("sentence", required=True)
     language = _language(fields)
     sentences = _sentences(fields)
+    if sentence is not None and not sentence.strip() and any(timed.text.strip() for timed in sentences or ()):
+        fields.problem("'sentence' is empty, which means no speech, but 'sentences' has text")
     duration_s = fields.seconds("duration")
     extra = fields.row | ({"audio": location.row} if location.row else {})
     if len(problems) > before:
@@ -234,18 +289,24 @@ def _sentences(fields: _Fields) -> tuple[TimedSentence, ...] | None:
     for item in value:
         timed = _Fields(item, fields.where, fields.problems)
         start_s, end_s, text = timed.seconds("start"), timed.seconds("end"), timed.text("text", required=True)
+        missing = [key for key in ("start", "end") if item.get(key) is None]
+        if missing:
+            fields.problem(f"an entry of 'sentences' has no {' and '.join(missing)}")
         if start_s is None or end_s is None or text is None:
-            if start_s is None and end_s is None and text is not None:
-                fields.problem("an entry of 'sentences' has no start and end")
             continue
         if end_s < start_s:
             fields.problem(f"an entry of 'sentences' ends at {end_s:g} s, before it starts at {start_s:g} s")
-        sentences.append(TimedSentence(start_s, end_s, text))
+        sentences.append(TimedSentence(start_s, end_s, text, timed.row))
     return tuple(sentences)
 
 
+def _plain(path: Path) -> Path:
+    """Absolute and without "..", so that what lies below a folder can be seen; symbolic links stay where the user put them."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
 def _row(utterance: Utterance, base: Path) -> dict[str, Any]:
-    path = utterance.path.absolute()
+    path = _plain(utterance.path)
     extra = dict(utterance.extra)
     location: dict[str, Any] = {"path": path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)}
     if utterance.start_s or utterance.end_s is not None:
@@ -256,7 +317,9 @@ def _row(utterance: Utterance, base: Path) -> dict[str, Any]:
     if utterance.language is not None:
         row["language"] = utterance.language
     if utterance.duration_s is not None:
-        row["duration"] = round(utterance.duration_s, 3)
+        row["duration"] = utterance.duration_s
     if utterance.sentences is not None:
-        row["sentences"] = [{"start": timed.start_s, "end": timed.end_s, "text": timed.text} for timed in utterance.sentences]
+        row["sentences"] = [
+            {"start": timed.start_s, "end": timed.end_s, "text": timed.text, **timed.extra} for timed in utterance.sentences
+        ]
     return row | extra

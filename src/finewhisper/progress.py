@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def bar(description: str, total: float | None, unit: str) -> tqdm:  # type: ignore[type-arg]
@@ -25,3 +28,17 @@ def track(items: Iterable[Item], description: str, total: int, unit: str = "it")
         for item in items:
             yield item
             progress.update()
+
+
+def note(text: str) -> None:
+    """Print lines above the bars, to standard error."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map`` over threads, for work that waits for files; results in order. An error or Ctrl-C cancels what has not begun."""
+    pool = ThreadPoolExecutor(min(32, 4 * (os.cpu_count() or 1)))
+    try:
+        yield from pool.map(function, items)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,301 @@
+"""The manifest: what is read, what is written, and every way in which a line may be wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from finewhisper import manifest
+from finewhisper.errors import ManifestError
+from finewhisper.manifest import TimedSentence, Utterance
+from finewhisper.vocabulary import LANGUAGES
+
+# ---- round trips
+
+seconds = st.floats(0, 1e6, allow_nan=False)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+file_names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0"), min_size=1, max_size=12).filter(
+    lambda name: name.strip() and name not in {".", ".."}
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+KNOWN_KEYS = {"audio", "sentence", "language", "duration", "sentences"}
+LOCATION_KEYS = {"path", "start_time", "end_time"}
+
+
+@st.composite
+def timed_sentences(draw: st.DrawFn) -> TimedSentence:
+    start_s, end_s = sorted((draw(seconds), draw(seconds)))
+    return TimedSentence(start_s, end_s, draw(texts))
+
+
+@st.composite
+def utterances(draw: st.DrawFn, folder: Path) -> Utterance:
+    sentence = draw(texts)
+    timed = draw(st.none() | st.lists(timed_sentences(), max_size=3).map(tuple))
+    if timed and not sentence.strip():
+        timed = ()
+    start_s = draw(seconds)
+    extra = {key: value for key, value in draw(st.dictionaries(texts, json_values, max_size=3)).items() if key not in KNOWN_KEYS}
+    inner = {key: value for key, value in draw(st.dictionaries(texts, json_values, max_size=2)).items() if key not in LOCATION_KEYS}
+    return Utterance(
+        path=folder / draw(file_names) / draw(file_names),
+        sentence=sentence,
+        language=draw(st.none() | st.sampled_from(sorted(LANGUAGES))),
+        duration_s=draw(st.none() | seconds),
+        start_s=start_s,
+        end_s=draw(st.none() | st.floats(0.001, 1e5).map(lambda length: start_s + length)),
+        sentences=timed,
+        extra=extra | ({"audio": inner} if inner else {}),
+    )
+
+
+@given(drawn=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_is_written_is_read_back(tmp_path: Path, drawn: st.DataObject) -> None:
+    path = tmp_path / "m.jsonl"
+    rows = drawn.draw(st.lists(utterances(tmp_path), min_size=1, max_size=4))
+    assert manifest.write(path, rows) == len(rows)
+    read = manifest.read(path)
+    assert [utterance.line for utterance in read] == list(range(1, len(rows) + 1))
+    for one, other in zip(read, rows, strict=True):
+        for name in ("path", "sentence", "language", "duration_s", "start_s", "end_s", "sentences", "extra"):
+            assert getattr(one, name) == getattr(other, name), name
+
+
+@given(drawn=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_reading_any_json_reports_or_reads_but_never_breaks(tmp_path: Path, drawn: st.DataObject) -> None:
+    any_json = json_values | st.just(math.nan) | st.just(math.inf) | st.just(10**400) | st.just(-1) | st.just("\ud800")
+    location = st.dictionaries(st.sampled_from([*sorted(LOCATION_KEYS), "other"]), any_json) | any_json
+    timed = st.lists(st.dictionaries(st.sampled_from(["start", "end", "text"]), any_json), max_size=2) | any_json
+    row = drawn.draw(
+        st.fixed_dictionaries(
+            {}, optional={"audio": location, "sentence": any_json, "language": any_json, "duration": any_json, "sentences": timed}
+        )
+    )
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    again = tmp_path / "again.jsonl"
+    try:
+        read = manifest.read(path)
+    except ManifestError as error:
+        problems = error.problems
+    else:
+        manifest.write(again, read)
+        assert manifest.read(again) == read
+        return
+    assert problems
+    assert all(problem.startswith(f"{path}:1: ") for problem in problems)
+
+
+def test_unknown_keys_are_kept(tmp_path: Path) -> None:
+    timed = {"start": 0.0, "end": 0.5, "text": "Oh.", "confidence": 0.9}
+    row = {"audio": {"path": "a.wav", "sha": "f00"}, "sentence": "Oh.", "sentences": [timed], "speaker": "Ann", "tags": [1, {"x": None}]}
+    lines(tmp_path / "m.jsonl", row)
+    manifest.write(tmp_path / "copy.jsonl", manifest.read(tmp_path / "m.jsonl"))
+    assert json.loads((tmp_path / "copy.jsonl").read_text()) == row
+
+
+def test_paths_are_relative_where_the_audio_lies_below_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    rows = [Utterance(tmp_path / "data" / "clips" / "a.wav", "a"), Utterance(tmp_path / "elsewhere.wav", "b")]
+    manifest.write(tmp_path / "data" / "m.jsonl", rows)
+    written = [json.loads(line)["audio"]["path"] for line in (tmp_path / "data" / "m.jsonl").read_text().splitlines()]
+    assert written == ["clips/a.wav", str(tmp_path / "elsewhere.wav")]
+
+
+def test_a_manifest_named_through_a_parent_folder_has_relative_paths_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    manifest.write(Path("../data/m.jsonl"), [Utterance(Path("../data/a.wav"), "a")])
+    assert json.loads((tmp_path / "data" / "m.jsonl").read_text())["audio"] == {"path": "a.wav"}
+
+
+def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
+    row = Utterance(tmp_path / "caf\udce9.wav", "Café.")
+    manifest.write(tmp_path / "m.jsonl", [row])
+    assert manifest.read(tmp_path / "m.jsonl")[0].path == row.path
+
+
+# ---- what upstream's files look like
+
+
+def lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_the_forms_that_users_have(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "m.jsonl",
+        {"audio": {"path": "a.wav"}, "sentence": "近几年", "language": "Chinese", "duration": 4.2},
+        {"audio": {"path": "b.wav", "start_time": 1.5, "end_time": 4}, "sentence": "Hi.", "language": "EN"},
+        {"audio": "c.wav", "sentence": "", "sentences": [], "language": ""},
+        {
+            "audio": {"path": "d.wav", "start_time": None, "end_time": None},
+            "sentence": "A b.",
+            "sentences": [{"start": 0, "end": 1.5, "text": "A b."}],
+        },
+    )
+    one, two, three, four = manifest.read(path)
+    assert (one.path, one.sentence, one.language, one.duration_s) == (tmp_path / "a.wav", "近几年", "zh", 4.2)
+    assert (two.start_s, two.end_s, two.language, two.id) == (1.5, 4.0, "en", "b@1.5-4")
+    assert (three.path, three.sentence, three.sentences, three.language) == (tmp_path / "c.wav", "", (), None)
+    assert (four.start_s, four.end_s, four.sentences) == (0.0, None, (TimedSentence(0.0, 1.5, "A b."),))
+    assert two.length_s() == 2.5
+
+
+def test_byte_order_mark_crlf_blank_lines_and_no_last_newline(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"audio": "a.wav", "sentence": "a"}\r\n\r\n  \r\n{"audio": "b.wav", "sentence": "b"}')
+    assert [(utterance.sentence, utterance.line) for utterance in manifest.read(path)] == [("a", 1), ("b", 4)]
+
+
+# ---- broken lines
+
+GOOD = {"audio": {"path": "a.wav"}, "sentence": "a"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"audio": {"path": "a.wav"}, "sentence": "a"\n', "is not JSON"),
+        ("[" * 100_000 + "\n", "is not JSON"),
+        ("[1, 2]\n", "is list, not an object"),
+        ('"text"\n', "is str, not an object"),
+        ({"sentence": "a"}, "'audio' is missing"),
+        ({"audio": 3, "sentence": "a"}, "'audio' must be a path or an object with one, not 3"),
+        ({"audio": {}, "sentence": "a"}, "'path' is missing"),
+        ({"audio": {"path": ["a.wav"]}, "sentence": "a"}, "'path' must be text, not ['a.wav']"),
+        ({"audio": "", "sentence": "a"}, "'' is no path of an audio file"),
+        ({"audio": "a\0.wav", "sentence": "a"}, "is no path of an audio file"),
+        ({"audio": "a.wav"}, "'sentence' is missing"),
+        ({"audio": "a.wav", "sentence": 7}, "'sentence' must be text, not 7"),
+        ('{"audio": "a.wav", "sentence": "\\ud83d"}\n', "'sentence' holds half a character"),
+        (GOOD | {"language": "Klingon"}, "language 'Klingon' is not one of Whisper's"),
+        (GOOD | {"language": 5}, "'language' must be text, not 5"),
+        (GOOD | {"duration": "4 s"}, "'duration' must be seconds, 0 or more, not '4 s'"),
+        (GOOD | {"duration": True}, "'duration' must be seconds, 0 or more, not True"),
+        (GOOD | {"duration": 10**400}, "'duration' must be seconds, 0 or more, not 1000"),
+        (GOOD | {"duration": math.nan}, "'duration' must be seconds, 0 or more, not nan"),
+        ({"audio": {"path": "a.wav", "start_time": -1}, "sentence": "a"}, "'start_time' must be seconds, 0 or more, not -1"),
+        ({"audio": {"path": "a.wav", "end_time": math.inf}, "sentence": "a"}, "'end_time' must be seconds, 0 or more, not inf"),
+        ({"audio": {"path": "a.wav", "start_time": 3, "end_time": 2}, "sentence": "a"}, "end_time 2 s is not after start_time 3 s"),
+        ({"audio": {"path": "a.wav", "start_time": 3, "end_time": 3}, "sentence": "a"}, "end_time 3 s is not after start_time 3 s"),
+        (GOOD | {"sentences": "a"}, "'sentences' must be a list of objects"),
+        (GOOD | {"sentences": ["a"]}, "'sentences' must be a list of objects"),
+        (GOOD | {"sentences": [{"text": "a"}]}, "an entry of 'sentences' has no start and end"),
+        (GOOD | {"sentences": [{"start": 0, "text": "a"}]}, "an entry of 'sentences' has no end"),
+        (GOOD | {"sentences": [{"start": 0, "end": 1}]}, "'text' is missing"),
+        (GOOD | {"sentences": [{"start": 2, "end": 1, "text": "a"}]}, "ends at 1 s, before it starts at 2 s"),
+        (
+            {"audio": "a.wav", "sentence": "", "sentences": [{"start": 0, "end": 1, "text": "a"}]},
+            "means no speech, but 'sentences' has text",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_used(tmp_path: Path, row: object, message: str) -> None:
+    path = lines(tmp_path / "m.jsonl", GOOD, row, GOOD)
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(path)
+    assert any(problem.startswith(f"{path}:2: ") and message in problem for problem in caught.value.problems), caught.value.problems
+    assert all(problem.startswith(f"{path}:2: ") for problem in caught.value.problems)
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    path = lines(tmp_path / "m.jsonl", "{\n", GOOD, {"audio": {"start_time": "x"}, "language": "Klingon"}, *["oops\n"] * 30)
+    with pytest.raises(ManifestError, match="35 problems; correct or remove these lines") as caught:
+        manifest.read(path)
+    starts = [problem.split(": ")[0] for problem in caught.value.problems]
+    assert starts == [f"{path}:{line}" for line in [1, 3, 3, 3, 3, *range(4, 34)]]
+    assert "… and 15 more" in str(caught.value)
+
+
+def test_text_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes('{"audio": "a.wav", "sentence": "Привет"}\n'.encode("cp1251"))
+    with pytest.raises(ManifestError, match=r"m\.jsonl:1: is not UTF-8 .*; save the file as UTF-8"):
+        manifest.read(path)
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n", "\ufeff"])
+def test_an_empty_manifest(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"m\.jsonl: holds no utterances; make a manifest with: finewhisper prepare"):
+        manifest.read(path)
+
+
+def test_no_manifest_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such manifest"):
+        manifest.read(tmp_path / "gone.jsonl")
+    with pytest.raises(ManifestError, match="is a folder"):
+        manifest.read(tmp_path)
+
+
+# ---- the audio behind the lines
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, seconds_ in [("one", 1.0), ("two", 2.0), ("long", 31.0), ("hour", 60.0)]:
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(round(16_000 * seconds_)), 16_000)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"audio": "one.wav", "sentence": "a"}, None),
+        ({"audio": "one.wav", "sentence": "a", "duration": 1.2}, None),
+        ({"audio": {"path": "two.wav", "start_time": 1, "end_time": 2.04}, "sentence": "a", "duration": 1.0}, None),
+        ({"audio": {"path": "hour.wav", "start_time": 20, "end_time": 50}, "sentence": "a"}, None),
+        ({"audio": "two.wav", "sentence": "", "sentences": []}, None),
+        ({"audio": "gone.wav", "sentence": "a"}, "gone.wav: no such file"),
+        ({"audio": "long.wav", "sentence": "a"}, "is 31.0 s long, but Whisper hears 30 s at once; split it"),
+        ({"audio": {"path": "hour.wav", "start_time": 2}, "sentence": "a"}, "is 58.0 s long"),
+        ({"audio": {"path": "one.wav", "start_time": 1.5}, "sentence": "a"}, "start_time 1.5 s lies behind the end of"),
+        ({"audio": {"path": "one.wav", "end_time": 1.5}, "sentence": "a"}, "end_time 1.5 s lies behind the end of"),
+        ({"audio": "one.wav", "sentence": "a", "duration": 3}, "'duration' says 3 s, but it is 1.00 s"),
+        ({"audio": {"path": "two.wav", "start_time": 1}, "sentence": "a", "duration": 2}, "'duration' says 2 s, but it is 1.00 s"),
+        ({"audio": "one.wav", "sentence": "a", "sentences": [{"start": 0, "end": 1.6, "text": "a"}]}, "ends at 1.6 s, after the utterance"),
+    ],
+)
+def test_check_looks_at_the_audio(clips: Path, row: dict[str, object], message: str | None) -> None:
+    path = lines(clips / "m.jsonl", {"audio": "one.wav", "sentence": "a"}, row)
+    problems = manifest.check(manifest.read(path), path)
+    if message is None:
+        assert problems == []
+    else:
+        assert len(problems) == 1
+        assert problems[0].startswith(f"{path}:2: ")
+        assert message in problems[0]
+
+
+def test_check_counts_tokens(clips: Path) -> None:
+    path = lines(clips / "m.jsonl", {"audio": "one.wav", "sentence": "a b c"}, {"audio": "one.wav", "sentence": "a b c d"})
+    problems = manifest.check(manifest.read(path), path, count_tokens=lambda text: len(text.split()), max_tokens=3)
+    assert problems == [f"{path}:2: the sentence has 4 tokens, but only 3 fit beside the prompt; split the utterance"]
+
+
+def test_check_decodes_where_it_is_told_to(clips: Path) -> None:
+    soundfile.write(clips / "cut.flac", soundfile.read(clips / "two.wav")[0], 16_000)
+    raw = (clips / "cut.flac").read_bytes()
+    (clips / "cut.flac").write_bytes(raw[: len(raw) // 2])
+    path = lines(clips / "m.jsonl", {"audio": "one.wav", "sentence": "a"}, {"audio": "cut.flac", "sentence": "a"})
+    assert manifest.check(manifest.read(path), path) == []
+    problems = manifest.check(manifest.read(path), path, decode=True)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{path}:2: {clips / 'cut.flac'}: is damaged or cut short")
