@@ -44,11 +44,11 @@ class ManifestError(FinewhisperError):
     #: How many problems a message lists before it only counts the rest.
     SHOWN = 20
 
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, problems: Sequence[str] = (), *, limit: int = SHOWN) -> None:
         self.problems = tuple(problems)
-        shown = "".join(f"\n  {problem}" for problem in self.problems[: self.SHOWN])
-        if len(self.problems) > self.SHOWN:
-            shown += f"\n  … and {len(self.problems) - self.SHOWN} more"
+        shown = "".join(f"\n  {problem}" for problem in self.problems[:limit])
+        if len(self.problems) > limit:
+            shown += f"\n  … and {len(self.problems) - limit} more"
         super().__init__(message + shown)
 
 
