@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # The language that `make demo` teaches: one of Tux Paint's spoken captions, such as bg ro be el ca da.
 DEMO_LANG ?= bg
+# A folder of Tux Paint's stamps, for machines where Debian's package cannot be fetched.
+STAMPS ?=
 # Test processes side by side; each computes with one thread.
 WORKERS ?= 2
 
@@ -17,7 +19,7 @@ help:
 	@echo 'make docs    build the documentation into site/'
 
 demo: $(STAMP)
-	$(BIN)/python scripts/demo.py --language $(DEMO_LANG)
+	$(BIN)/python scripts/demo.py --language $(DEMO_LANG) $(if $(STAMPS),--stamps '$(STAMPS)')
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal

@@ -46,9 +46,8 @@ def row(option: Option, verb: str) -> str:
     names = ", ".join(f"`{name}`" for name in (option.flag.alias, option.name) if name)
     if option.flag.positional:
         names = f"`{option.path[-1].upper()}`, {names}"
-    values = f" One of {', '.join(f'`{choice}`' for choice in option.choices)}." if option.choices else ""
     default = "required" if option.field.is_required() else f"`{option.default}`" if option.default else ""
-    cells = (names, default, f"{option.help}{values}".replace("|", "\\|"), f"`{option.variable(verb)}`")
+    cells = (names, default, option.help.replace("|", "\\|"), f"`{option.variable(verb)}`")
     return f"| {' | '.join(cells)} |"
 
 

@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FinewhisperError as error:
         print(f"finewhisper {tokens[0]}: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print(f"\nfinewhisper {tokens[0]}: interrupted; no half-written output was left", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"\nfinewhisper {tokens[0]}: interrupted; {str(interruption) or 'no half-written output was left'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough; Python flushes once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -198,13 +198,25 @@ def _annotation(option: Option) -> Any:
         name=option.name,
         alias=option.flag.alias,
         help=option.help,
-        metavar=("|".join(option.choices) or _METAVARS.get(option.type, "TEXT")) + "..." * option.many,
+        **_metavar(option),
         show_default=(lambda _: option.default) if option.default else False,
         negative_iterable=(),
         consume_multiple=option.many or None,
     )
     kind = bool if option.type is bool else list[str] if option.many else str
     return Annotated[kind | None, parameter]
+
+
+_METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
+
+
+def _metavar(option: Option) -> dict[str, Any]:
+    """What stands for the value in the help, where cyclopts lets us say it (version 5, which needs Python 3.11)."""
+    import cyclopts
+
+    if "metavar" not in inspect.signature(cyclopts.Parameter).parameters:
+        return {}
+    return {"metavar": ("CHOICE" if option.choices else _METAVARS.get(option.type, "TEXT")) + "..." * option.many}
 
 
 #: Stands for "-", which cyclopts takes for an option, while it reads a command line; no argument can hold a NUL.
@@ -215,9 +227,6 @@ def _unshielded(value: Any) -> Any:
     if isinstance(value, list):
         return [_unshielded(item) for item in value]
     return "-" if value == _STANDARD_INPUT else value
-
-
-_METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}
 
 
 def _take_recipe(tokens: list[str]) -> tuple[list[str], Path | None]:

@@ -65,7 +65,8 @@ class Option:
 
     @property
     def help(self) -> str:
-        return " ".join((self.field.description or "").replace("``", "").split())
+        choices = f" One of {', '.join(self.choices)}." if self.choices else ""
+        return " ".join((self.field.description or "").replace("``", "").split()) + choices
 
     @property
     def type(self) -> Any:

@@ -137,6 +137,7 @@ def test_options_are_spelt_alike_everywhere():
     assert found["files"].type is Path
     assert found["files"].many
     assert found["files"].help == "Audio files of any kind."
+    assert found["task"].help == "What to write. One of transcribe, translate."
     assert found["task"].choices == ("transcribe", "translate")
     assert found["language"].type is str
     assert [found[key].default for key in ("inner.targets", "overwrite", "model")] == ["q_proj v_proj", "false", ""]
