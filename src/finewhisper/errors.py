@@ -5,8 +5,9 @@
     FinewhisperError            what the command line prints in one line, exit code 2
     ├── UsageError              a flag, an environment variable or a recipe file
     ├── AudioError              a file that cannot be decoded, or a slice outside it
-    ├── ManifestError           lines of a manifest; carries every problem found
-    ├── CorpusError             a corpus folder or archive that is not what it should be
+    ├── ListingError            carries every problem found
+    │   ├── ManifestError       lines of a manifest
+    │   └── CorpusError         a corpus folder or archive that is not what it should be
     ├── ModelError              a model folder that is missing, incomplete or of the wrong kind
     ├── UnsupportedError        an option that the chosen engine or format cannot honour
     ├── VerificationError       a converted copy that does not say what its source says
@@ -34,11 +35,11 @@ class AudioError(FinewhisperError):
     """An audio file is missing, empty, damaged or not audio at all."""
 
 
-class ManifestError(FinewhisperError):
-    """A manifest has lines that cannot be used.
+class ListingError(FinewhisperError):
+    """An error that carries every problem found, and shows the first of them.
 
     Attributes:
-        problems: one sentence for each problem, each beginning with ``file:line:``.
+        problems: one sentence for each problem, beginning with its file and, where there is one, its line.
     """
 
     #: How many problems a message lists before it only counts the rest.
@@ -52,8 +53,12 @@ class ManifestError(FinewhisperError):
         super().__init__(message + shown)
 
 
-class CorpusError(FinewhisperError):
-    """A corpus is missing, incomplete or unsafe to extract."""
+class ManifestError(ListingError):
+    """A manifest has lines that cannot be used; each problem begins with ``file:line:``."""
+
+
+class CorpusError(ListingError):
+    """A corpus is missing, incomplete or unsafe to extract, or has clips that cannot be used."""
 
 
 class ModelError(FinewhisperError):
