@@ -7,6 +7,7 @@ nothing: it adds the same to every score before the softmax). Everything else ha
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 
 from finewhisper import progress
 from finewhisper.convert import companions, ct2_format
-from finewhisper.convert.ct2_format import Variables
+from finewhisper.convert.ct2_format import Float32, Variables
 from finewhisper.convert.tokenizer import read_tokenizer
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
@@ -29,13 +30,20 @@ _SAFETENSORS_NAME = {"float32": "F32", "float16": "F16"}
 
 
 @dataclass(frozen=True)
-class _Tensor:
-    """Where one tensor of the result comes from: the whole of ``source``, or one of ``parts`` equal pieces of its rows."""
+class Tensor:
+    """One tensor of a Hugging Face Whisper and where CTranslate2 keeps it."""
 
     name: str
-    source: str
-    part: int = 0
-    parts: int = 1
+    source: str  #: CTranslate2's name
+    part: int = 0  #: which piece of its rows
+    parts: int = 1  #: of so many equal ones
+
+    def shape(self, variables: Variables) -> list[int]:
+        rows, *rest = variables.shape(self.source)
+        return [rows // self.parts, *rest]
+
+    def values(self, variables: Variables) -> Float32:
+        return np.split(variables.float32(self.source), self.parts)[self.part]
 
 
 def write(source: ModelFolder, target: Path, precision: Precision = "float32") -> None:
@@ -92,21 +100,25 @@ def _tied(variables: Variables) -> bool:
     return variables.same("decoder/projection/weight", "decoder/embeddings/weight")
 
 
-def _layout(variables: Variables) -> Iterator[_Tensor]:
-    """Every tensor of the result in the order of the network."""
+def layout(variables: Variables) -> list[Tensor]:
+    """Every tensor of the model in the order of the network."""
+    return list(_layout(variables))
+
+
+def _layout(variables: Variables) -> Iterator[Tensor]:
     for convolution in ("conv1", "conv2"):
         yield from _pair(f"model.encoder.{convolution}", f"encoder/{convolution}")
-    yield _Tensor("model.decoder.embed_tokens.weight", "decoder/embeddings/weight")
+    yield Tensor("model.decoder.embed_tokens.weight", "decoder/embeddings/weight")
     for side in ("encoder", "decoder"):
-        yield _Tensor(f"model.{side}.embed_positions.weight", f"{side}/position_encodings/encodings")
+        yield Tensor(f"model.{side}.embed_positions.weight", f"{side}/position_encodings/encodings")
         for layer in range(variables.layers(side)):
             yield from _layer(f"model.{side}.layers.{layer}", f"{side}/layer_{layer}", cross=side == "decoder")
         yield from _norm(f"model.{side}.layer_norm", f"{side}/layer_norm")
     if not _tied(variables):
-        yield _Tensor("proj_out.weight", "decoder/projection/weight")
+        yield Tensor("proj_out.weight", "decoder/projection/weight")
 
 
-def _layer(name: str, source: str, *, cross: bool) -> Iterator[_Tensor]:
+def _layer(name: str, source: str, *, cross: bool) -> Iterator[Tensor]:
     yield from _norm(f"{name}.self_attn_layer_norm", f"{source}/self_attention/layer_norm")
     yield from _fused(f"{name}.self_attn", f"{source}/self_attention/linear_0", "qkv")
     yield from _pair(f"{name}.self_attn.out_proj", f"{source}/self_attention/linear_1")
@@ -120,21 +132,21 @@ def _layer(name: str, source: str, *, cross: bool) -> Iterator[_Tensor]:
     yield from _pair(f"{name}.fc2", f"{source}/ffn/linear_1")
 
 
-def _pair(name: str, source: str) -> Iterator[_Tensor]:
-    yield _Tensor(f"{name}.weight", f"{source}/weight")
-    yield _Tensor(f"{name}.bias", f"{source}/bias")
+def _pair(name: str, source: str) -> Iterator[Tensor]:
+    yield Tensor(f"{name}.weight", f"{source}/weight")
+    yield Tensor(f"{name}.bias", f"{source}/bias")
 
 
-def _norm(name: str, source: str) -> Iterator[_Tensor]:
-    yield _Tensor(f"{name}.weight", f"{source}/gamma")
-    yield _Tensor(f"{name}.bias", f"{source}/beta")
+def _norm(name: str, source: str) -> Iterator[Tensor]:
+    yield Tensor(f"{name}.weight", f"{source}/gamma")
+    yield Tensor(f"{name}.bias", f"{source}/beta")
 
 
-def _fused(name: str, source: str, letters: str) -> Iterator[_Tensor]:
+def _fused(name: str, source: str, letters: str) -> Iterator[Tensor]:
     for part, letter in enumerate(letters):
-        yield _Tensor(f"{name}.{letter}_proj.weight", f"{source}/weight", part, len(letters))
+        yield Tensor(f"{name}.{letter}_proj.weight", f"{source}/weight", part, len(letters))
         if letter != "k":
-            yield _Tensor(f"{name}.{letter}_proj.bias", f"{source}/bias", part, len(letters))
+            yield Tensor(f"{name}.{letter}_proj.bias", f"{source}/bias", part, len(letters))
 
 
 def _write_weights(path: Path, variables: Variables, precision: Precision) -> None:
@@ -142,19 +154,17 @@ def _write_weights(path: Path, variables: Variables, precision: Precision) -> No
 
     The library's own writer wants all tensors at once. Format: u64 length, that much JSON, then the data (safetensors, "Format").
     """
-    layout = list(_layout(variables))
+    tensors = layout(variables)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for tensor in layout:
-        rows, *rest = variables.shape(tensor.source)
-        shape = [rows // tensor.parts, *rest]
-        end = offset + int(np.prod(shape)) * np.dtype(precision).itemsize
+    for tensor in tensors:
+        shape = tensor.shape(variables)
+        end = offset + math.prod(shape) * np.dtype(precision).itemsize
         header[tensor.name] = {"dtype": _SAFETENSORS_NAME[precision], "shape": shape, "data_offsets": [offset, end]}
         offset = end
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
     with path.open("wb") as stream, progress.bar("weights", offset, "B") as done:
         stream.write(struct.pack("<Q", len(encoded)) + encoded)
-        for tensor in layout:
-            values = np.split(variables.float32(tensor.source), tensor.parts)[tensor.part]
-            done.update(stream.write(np.ascontiguousarray(values, dtype=precision).data.cast("B")))
+        for tensor in tensors:
+            done.update(stream.write(np.ascontiguousarray(tensor.values(variables), dtype=precision).data.cast("B")))

@@ -1,0 +1,51 @@
+"""What ``finewhisper convert`` can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from finewhisper.config import Config, Flag
+
+Quantization = Literal["float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"]
+
+
+class ConvertConfig(Config):
+    """Write a model for another engine, load the copy, and compare it with its source.
+
+    The copy must give the same encoder output and the same words within the bounds of its precision, on clips of yours or on a
+    generated one; otherwise the command fails and leaves nothing.
+    """
+
+    source: Annotated[Path, Flag(positional=True)]
+    """Model folder to convert: transformers, or ctranslate2 with --to transformers."""
+
+    target: Annotated[Path, Flag(positional=True)]
+    """Folder to write."""
+
+    to: Literal["transformers", "ctranslate2"]
+    """What to write: ctranslate2 for fast inference, transformers for fine-tuning."""
+
+    quantization: Annotated[Quantization, Flag(alias="-q")] = "float32"
+    """Type of the stored weights; int8 makes the smallest and, on CPUs, fastest copy. A transformers folder takes float32 or float16."""
+
+    verify: bool = True
+    """Compare the copy with its source; needs both engines (the extras train and ct2)."""
+
+    verify_audio: tuple[Path, ...] = ()
+    """Audio files to compare on; without these and --manifest it is one generated clip, which shows broken weights but says little
+    about how much a quantised model still understands."""
+
+    manifest: Path | None = None
+    """Manifest whose first utterances are compared."""
+
+    limit: int = Field(8, ge=1)
+    """How many utterances of the manifest are compared."""
+
+    language: str | None = None
+    """Language of the clips where the manifest does not say; detected by the source model by default."""
+
+    overwrite: bool = False
+    """Replace the folder if it is there."""

@@ -1,0 +1,122 @@
+"""``finewhisper convert``: open, write, verify, publish."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, get_args
+
+from finewhisper import audio, manifest
+from finewhisper.convert import to_ctranslate2, to_transformers, verify
+from finewhisper.convert.config import ConvertConfig
+from finewhisper.convert.verify import Agreement, Clip
+from finewhisper.errors import MissingExtraError, UsageError, VerificationError
+from finewhisper.files import atomic_folder, require_absent
+from finewhisper.model import ModelFolder, versions
+from finewhisper.vocabulary import language_code
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The copy, and how it compared with its source."""
+
+    source: Path
+    target: Path
+    quantization: str
+    size: int  #: bytes of the weights
+    agreement: Agreement | None  #: None where the comparison was left out
+
+    def __str__(self) -> str:
+        proof = str(self.agreement) if self.agreement else "not compared with its source (--no-verify)"
+        return f"{self.target}: {self.quantization}, {self.size / 1e6:.1f} MB, from {self.source}\n{proof}"
+
+
+def run(config: ConvertConfig) -> Converted:
+    """Convert a model and prove the copy equal to its source.
+
+    Raises:
+        ModelError: the source is not a whole Whisper folder of the right kind.
+        UsageError: the options do not fit together.
+        VerificationError: the copy differs by more than its precision explains; nothing is left of it.
+        MissingExtraError: an optional library is needed.
+        StorageError: the target is there, or cannot be written.
+    """
+    source = _open_source(config)
+    require_absent(config.target, replace=config.overwrite)
+    clips = _clips(config)
+    with atomic_folder(config.target, replace=config.overwrite) as folder:
+        _write(source, folder, config)
+        copy = ModelFolder.open(folder, config.to)
+        agreement = _verified(source, copy, clips, config) if config.verify else None
+        record = {"source": _identity(source), "quantization": config.quantization, **(agreement.record() if agreement else {})}
+        changes = {"verification": record, "versions": versions("ctranslate2", "torch", "transformers")}
+        source.card.model_copy(update=changes).write(folder)
+        size = sum(path.stat().st_size for path in folder.iterdir() if path.name == "model.bin" or path.suffix == ".safetensors")
+    return Converted(config.source, config.target, config.quantization, size, agreement)
+
+
+def _open_source(config: ConvertConfig) -> ModelFolder:
+    source = ModelFolder.open(config.source)
+    if source.kind == config.to:
+        raise UsageError(f"--to {config.to}: {config.source} is a {source.kind} folder already")
+    if config.to == "transformers" and config.quantization not in get_args(to_transformers.Precision):
+        raise UsageError(
+            f"--quantization {config.quantization}: a transformers folder holds {' or '.join(get_args(to_transformers.Precision))}"
+        )
+    return ModelFolder.open(config.source, "transformers" if config.to == "ctranslate2" else "ctranslate2")
+
+
+def _clips(config: ConvertConfig) -> list[Clip]:
+    """What to compare on, read before any work is done so that a wrong path shows at once."""
+    if not config.verify:
+        return []
+    for library, extra in (("torch", "train"), ("transformers", "train"), ("ctranslate2", "ct2")):
+        if find_spec(library) is None:
+            raise MissingExtraError(f"{library}, to compare the copy with its source (--no-verify leaves that out),", extra)
+    language = language_code(config.language) if config.language else None
+    clips = [Clip(path.name, audio.read(path)[: audio.WINDOW_SAMPLES], language) for path in config.verify_audio]
+    if config.manifest is not None:
+        for utterance in manifest.read(config.manifest)[: config.limit]:
+            clips.append(Clip(utterance.id, utterance.waveform()[: audio.WINDOW_SAMPLES], utterance.language or language))
+    return clips or [verify.generated_clip()]
+
+
+def _write(source: ModelFolder, folder: Path, config: ConvertConfig) -> None:
+    if config.to == "ctranslate2":
+        to_ctranslate2.write(source, folder, config.quantization)
+    else:
+        to_transformers.write(source, folder, "float16" if config.quantization == "float16" else "float32")
+
+
+def _verified(source: ModelFolder, copy: ModelFolder, clips: list[Clip], config: ConvertConfig) -> Agreement:
+    with _with_tokenizer(source, copy) as whole:
+        agreement = verify.compare(whole, copy, clips, config.quantization)
+    if not agreement.good:
+        raise VerificationError(
+            f"{config.target}: the copy does not say what {config.source} says, so it was not kept\n{agreement}\n"
+            f"try a finer --quantization than {config.quantization}, or speech of the model's language with --verify-audio or --manifest"
+        )
+    return agreement
+
+
+@contextmanager
+def _with_tokenizer(source: ModelFolder, copy: ModelFolder) -> Iterator[ModelFolder]:
+    """The source, with the copy's tokenizer where it has none of its own."""
+    if (source.path / "tokenizer.json").is_file():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name in ("model.bin", "config.json"):
+            (folder / name).symlink_to((source.path / name).resolve())
+        shutil.copyfile(copy.path / "tokenizer.json", folder / "tokenizer.json")
+        yield ModelFolder.open(folder, source.kind)
+
+
+def _identity(source: ModelFolder) -> dict[str, Any]:
+    return {"path": str(source.path), "kind": source.kind, "fingerprint": source.fingerprint()}

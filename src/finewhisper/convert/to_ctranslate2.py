@@ -1,0 +1,76 @@
+"""A Hugging Face folder as a CTranslate2 one: CTranslate2's own converter writes the weights, this module everything around them.
+
+What that converter leaves out or guesses is written here from the folder's own files: ``tokenizer.json`` and
+``preprocessor_config.json`` (without which faster-whisper goes to the network, or takes 80 mel bins for 128), and the languages,
+suppressed tokens and alignment heads of ``config.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from finewhisper import progress
+from finewhisper.convert import companions
+from finewhisper.convert.config import Quantization
+from finewhisper.errors import MissingExtraError, ModelError
+from finewhisper.model import ModelFolder
+from finewhisper.vocabulary import Vocabulary
+
+
+def write(source: ModelFolder, target: Path, quantization: Quantization) -> None:
+    """Write ``model.bin`` and every small file beside it into the existing folder ``target``.
+
+    Raises:
+        ModelError: the source cannot be loaded, or its tokenizer does not fit its weights.
+        MissingExtraError: CTranslate2, torch or transformers is not installed.
+    """
+    vocabulary = Vocabulary.load(source.path)
+    if vocabulary.size != source.config.get("vocab_size"):
+        raise ModelError(
+            f"{source.path}: tokenizer.json has {vocabulary.size} tokens, config.json says {source.config.get('vocab_size')}; "
+            "copy the tokenizer of the model that this one was made from"
+        )
+    _write_weights(source, target, quantization)
+    generation = json.loads((source.path / "generation_config.json").read_text(encoding="utf-8"))
+    companions.write_json(target / "config.json", decoding_config(generation, source.config, vocabulary))
+    tokens = [vocabulary.tokenizer.id_to_token(index) for index in range(vocabulary.size)]
+    companions.write_json(target / "vocabulary.json", tokens)
+    companions.write_json(target / "preprocessor_config.json", companions.preprocessor_config(source.config["num_mel_bins"]))
+    vocabulary.tokenizer.save(str(target / "tokenizer.json"))
+
+
+def decoding_config(generation: dict[str, Any], config: dict[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+    """CTranslate2's ``config.json`` from ``generation_config.json``; lists are never null, which CTranslate2 cannot read."""
+    return {
+        "alignment_heads": generation.get("alignment_heads") or companions.default_alignment_heads(config),
+        "lang_ids": sorted(vocabulary.languages.values()),
+        "suppress_ids": generation.get("suppress_tokens") or [],
+        "suppress_ids_begin": generation.get("begin_suppress_tokens") or [],
+    }
+
+
+def _write_weights(source: ModelFolder, target: Path, quantization: Quantization) -> None:
+    """Let CTranslate2's converter fill ``target``: safetensors only, and nothing from the network."""
+    try:
+        import torch  # noqa: F401 - without it CTranslate2 fails later, with a NameError
+        import transformers  # noqa: F401
+        from ctranslate2.converters import TransformersConverter
+    except ImportError as error:
+        missing = ("ctranslate2", "ct2") if error.name == "ctranslate2" else ("transformers with torch", "train")
+        raise MissingExtraError(*missing) from error
+
+    class Converter(TransformersConverter):  # type: ignore[misc]
+        def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
+            return super().load_model(model_class, path, use_safetensors=True, local_files_only=True, **options)
+
+        def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:
+            return super().load_tokenizer(tokenizer_class, path, local_files_only=True, **options)
+
+    with progress.bar(f"convert to {quantization}", 1, "model") as done:
+        try:
+            Converter(str(source.path)).convert(str(target), quantization=quantization, force=True)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"{source.path}: CTranslate2 cannot convert it ({error})") from error
+        done.update()

@@ -1,0 +1,223 @@
+"""Proof that a copy says what its source says.
+
+Three things are compared. Every stored weight (:mod:`finewhisper.convert.weights`). For each of some clips the encoder's output, over
+the full 30 s and over a window cut to the clip: the root mean square of the difference, relative to that of the source. And the tokens
+that each model writes greedily for it: the share that an alignment finds equal; this alone sees tokenizer, prompts and suppressed tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from finewhisper import progress
+from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, Seconds, Waveform
+from finewhisper.convert.weights import largest_error
+from finewhisper.engines import load_engine
+from finewhisper.engines.base import Engine, token_budget
+from finewhisper.features import context_frames, log_mel, pad_samples
+from finewhisper.metrics import utterance_rates
+from finewhisper.model import ModelFolder
+from finewhisper.transcript import DecodeOptions
+
+Encoding = npt.NDArray[np.float32]  # (positions, d_model)
+
+#: Silence after the clip in the window that is cut to it.
+_MARGIN_S: Seconds = 1.0
+#: A clip is compared over at most this many tokens; a model that loops on it would write 400.
+_MAX_TOKENS = 100
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Up to 30 s of sound to compare on."""
+
+    name: str
+    waveform: Waveform
+    language: str | None = None  #: None: what the source model detects
+    speech: bool = True  #: False for a made-up sound, on which a rounded model may well write something else
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a copy may differ by; docs/convert.md says what was measured."""
+
+    weight_error: float  #: of any weight, relative to the largest of its tensor
+    encoder_error: float  #: of any clip's encoder output, relative
+    token_agreement: float  #: least share of equal tokens over all clips of speech
+
+    def loosened(self, other: Bound) -> Bound:
+        """The less strict of both in what depends on computing; weights are compared as they are stored."""
+        return Bound(self.weight_error, max(self.encoder_error, other.encoder_error), min(self.token_agreement, other.token_agreement))
+
+
+#: By the type of the weights. The weight errors are what rounding to the type gives. float32 engines differ by the order of their
+#: additions alone, yet a token may flip where two are as likely.
+_BOUNDS = {
+    "float32": Bound(0.0, 2e-4, 0.99),
+    "float16": Bound(2**-11, 5e-3, 0.95),
+    "bfloat16": Bound(2**-8, 8e-2, 0.80),
+    "int16": Bound(0.51 / 2**10, 2e-2, 0.90),
+    "int8": Bound(0.51 / 127, 0.25, 0.50),
+}
+#: Types whose copies write the same tokens even for sounds that are no speech.
+_EXACT = ("float32", "float16")
+
+
+def bound(quantization: str) -> Bound:
+    """The bound for a type of weights; int8_float16 and its like are int8."""
+    return _BOUNDS[quantization.split("_")[0]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One clip through both models."""
+
+    name: str
+    full_error: float  #: of the encoder over 30 s
+    cut_error: float  #: of the encoder over a window cut to the clip
+    tokens: int  #: of the longer of the two outputs
+    token_errors: int  #: edits between them
+    judged: bool  #: whether the tokens count
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was found, and what was asked for."""
+
+    weight_error: float
+    clips: tuple[Comparison, ...]
+    bound: Bound
+
+    @property
+    def encoder_error(self) -> float:
+        return max(max(clip.full_error, clip.cut_error) for clip in self.clips)
+
+    @property
+    def token_agreement(self) -> float | None:
+        """None where nothing was written for speech."""
+        tokens = sum(clip.tokens for clip in self.clips if clip.judged)
+        return 1.0 - sum(clip.token_errors for clip in self.clips if clip.judged) / tokens if tokens else None
+
+    @property
+    def good(self) -> bool:
+        # each comparison is false for a NaN
+        return (
+            self.weight_error <= self.bound.weight_error
+            and self.encoder_error <= self.bound.encoder_error
+            and (self.token_agreement is None or self.token_agreement >= self.bound.token_agreement)
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What ``finewhisper.json`` says about it."""
+        return {
+            "clips": [clip.name for clip in self.clips],
+            "weight_error": self.weight_error,
+            "encoder_error": self.encoder_error,
+            "token_agreement": self.token_agreement,
+        }
+
+    def __str__(self) -> str:
+        width = max(len(clip.name) for clip in self.clips)
+        lines = [f"{'clip':<{width}}  encoder 30 s  encoder cut  equal tokens"]
+        for clip in self.clips:
+            tokens = f"{clip.tokens - clip.token_errors:>5} of {clip.tokens}{'' if clip.judged else ' (no speech, not judged)'}"
+            lines.append(f"{clip.name:<{width}}  {clip.full_error:>12.1e}  {clip.cut_error:>11.1e}  {tokens}")
+        lines.append(f"largest error of a weight {self.weight_error:.1e} (allowed {self.bound.weight_error:.1e})")
+        lines.append(f"largest error of an encoder output {self.encoder_error:.1e} (allowed {self.bound.encoder_error:.1e})")
+        if self.token_agreement is not None:
+            lines.append(f"equal tokens {self.token_agreement:.1%} (wanted {self.bound.token_agreement:.0%})")
+        return "\n".join(lines)
+
+
+def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quantization: str) -> Agreement:
+    """Run both models on a CPU over ``clips``; only one of them is in memory at a time.
+
+    Args:
+        source: a transformers folder, and ``copy`` a CTranslate2 one, or the other way round.
+        quantization: the type of the copy's weights.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+        MissingExtraError: an engine is not installed.
+    """
+    weight_error = largest_error(*((source, copy) if source.kind == "transformers" else (copy, source)))
+    engine = load_engine(source, device="cpu", precision="float32")
+    languages = [clip.language or _detect(engine, clip) for clip in clips]
+    expected = _outputs(engine, clips, languages, "source")
+    del engine
+    engine = load_engine(copy, device="cpu")
+    found = _outputs(engine, clips, languages, "copy")
+    # a CPU that cannot compute in the stored type computes in another one
+    limits = bound(quantization).loosened(bound(engine.precision))
+    exact = limits.token_agreement >= min(bound(name).token_agreement for name in _EXACT)
+    compared = (_comparison(clip.name, a, b, judged=clip.speech or exact) for clip, a, b in zip(clips, expected, found, strict=True))
+    return Agreement(weight_error, tuple(compared), limits)
+
+
+@dataclass(frozen=True)
+class _Output:
+    full: Encoding
+    cut: Encoding
+    tokens: tuple[int, ...]
+
+
+def _detect(engine: Engine, clip: Clip) -> str:
+    found = engine.detect_languages([clip.waveform])[0]
+    return max(found, key=found.__getitem__)
+
+
+def _outputs(engine: Engine, clips: Sequence[Clip], languages: Sequence[str], name: str) -> list[_Output]:
+    pairs = zip(clips, languages, strict=True)
+    return [_output(engine, clip.waveform, language) for clip, language in progress.track(pairs, f"verify {name}", len(clips), "clip")]
+
+
+def _output(engine: Engine, waveform: Waveform, language: str) -> _Output:
+    duration_s = len(waveform) / SAMPLE_RATE
+    options = DecodeOptions(language=language, timestamps=False)
+    prompt = engine.vocabulary.prompt(language, timestamps=False)
+    budget = min(token_budget(duration_s, len(prompt), options), _MAX_TOKENS)
+    hypothesis = engine._generate(_features(engine, waveform, engine.frames(waveform)), [prompt], budget, options)[0]
+    return _Output(
+        engine.encode(_features(engine, waveform, WINDOW_FRAMES))[0],
+        engine.encode(_features(engine, waveform, context_frames(duration_s, _MARGIN_S)))[0],
+        hypothesis.tokens,
+    )
+
+
+def _features(engine: Engine, waveform: Waveform, frames: int) -> npt.NDArray[np.float32]:
+    return log_mel(pad_samples(waveform, frames), engine.n_mels)[np.newaxis]
+
+
+def _comparison(name: str, expected: _Output, found: _Output, *, judged: bool) -> Comparison:
+    edits = utterance_rates([" ".join(map(str, expected.tokens))], [" ".join(map(str, found.tokens))], "word")[0]
+    longer = max(len(expected.tokens), len(found.tokens))
+    errors = _relative_error(expected.full, found.full), _relative_error(expected.cut, found.cut)
+    return Comparison(name, *errors, longer, edits.errors, judged)
+
+
+def _relative_error(expected: Encoding, found: Encoding) -> float:
+    return float(np.sqrt(np.mean((expected - found) ** 2, dtype=np.float64) / np.mean(expected**2, dtype=np.float64)))
+
+
+def generated_clip() -> Clip:
+    """Four seconds of a made-up voice: a gliding pitch whose overtones follow changing vowels, in syllables.
+
+    Formant frequencies: Peterson and Barney, "Control methods used in a study of the vowels" (1952), men's averages.
+    """
+    vowels = np.array([[730, 1090, 2440], [270, 2290, 3010], [300, 870, 2240], [530, 1840, 2480], [570, 840, 2410]])  # a i u e o, Hz
+    time_s = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
+    formants = np.stack([np.interp(time_s * 4, np.arange(17), np.resize(vowels[:, k], 17)) for k in range(3)])  # (3, samples)
+    pitch_hz = 120 + 25 * np.sin(2 * np.pi * 0.7 * time_s)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE
+    sound = np.zeros_like(time_s)
+    for overtone in range(1, 33):
+        strength = np.exp(-(((overtone * pitch_hz - formants) / 150) ** 2)).sum(axis=0) / np.sqrt(overtone)
+        sound += strength * np.sin(overtone * phase)
+    sound *= np.clip(np.sin(np.pi * 4 * time_s) ** 2 * 1.5, 0, 1)  # four syllables a second
+    sound += 0.003 * np.random.default_rng(0).standard_normal(len(sound))  # breath
+    return Clip("generated voice, 4 s", np.asarray(0.3 * sound / np.abs(sound).max(), dtype=np.float32), speech=False)
