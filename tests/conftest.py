@@ -36,6 +36,53 @@ def tiny_en_model() -> Path:
     return _downloaded("tiny.en")
 
 
+@pytest.fixture(scope="session")
+def random_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Whisper of two layers and random weights with base's real vocabulary: runs in milliseconds, says nothing sensible."""
+    import torch
+    from transformers import GenerationConfig, WhisperConfig
+
+    from finewhisper import whisper
+    from finewhisper.model import ModelCard
+
+    folder = tmp_path_factory.mktemp("random-model")
+    torch.manual_seed(0)
+    sizes = {
+        f"{side}_{name}": value
+        for side in ("encoder", "decoder")
+        for name, value in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 256))
+    }
+    config = WhisperConfig.from_pretrained(base_model, d_model=64, **sizes)
+    model = whisper.LengthAwareWhisper(config)
+    model.generation_config = GenerationConfig.from_pretrained(base_model)
+    whisper.save(model, base_model, folder)
+    ModelCard().write(folder)
+    return folder
+
+
+@pytest.fixture
+def speech_folder(tmp_path: Path) -> Path:
+    """Eight generated clips of 0.5 to 2.5 s with sentences, as train.jsonl and dev.jsonl: sound without speech, for mechanics only."""
+    import numpy as np
+    import soundfile
+
+    from finewhisper.manifest import Utterance, write
+
+    rng = np.random.default_rng(0)
+    utterances = []
+    for index in range(8):
+        seconds = 0.5 + 2.0 * index / 7
+        time_s = np.arange(round(seconds * 16_000)) / 16_000
+        tone = 0.3 * np.sin(2 * np.pi * (200 + 60 * index) * time_s) + 0.01 * rng.standard_normal(len(time_s))
+        path = tmp_path / "audio" / f"clip{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, tone.astype("float32"), 16_000)
+        utterances.append(Utterance(path, f"the tone number {index}", "en", seconds))
+    write(tmp_path / "train.jsonl", utterances)
+    write(tmp_path / "dev.jsonl", utterances[:3])
+    return tmp_path
+
+
 def _downloaded(name: str) -> Path:
     from finewhisper.download import DownloadConfig, run
 

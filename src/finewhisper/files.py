@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +24,12 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 def _storage_error(path: Path, error: BaseException) -> StorageError | None:
     """The user's view of an operating-system error while writing ``path``, or None where it is not about storage.
 
-    safetensors reports disk errors from Rust as text (``Os { code: 28, … }``), hence the second look.
+    safetensors reports disk errors from Rust as text, such as "(os error 28)", hence the second look.
     """
     code = error.errno if isinstance(error, OSError) else None
     if code is None:
-        code = next((c for c in _FULL | _DENIED if f"code: {c}," in str(error)), None)
+        told = re.search(r"(?:os error|code:) (\d+)", str(error))
+        code = int(told[1]) if told else None
     if code in _FULL:
         return StorageError(
             f"{path}: no space left while writing ({os.strerror(code)}); nothing was kept. Free some space or choose another -o"

@@ -15,10 +15,17 @@ Result = TypeVar("Result")
 
 
 def bar(description: str, total: float | None, unit: str) -> tqdm:  # type: ignore[type-arg]
-    """A bar to update by hand, written to standard error so that standard output stays clean for results."""
+    """A bar to update by hand, written to standard error so that standard output stays clean for results; "B" counts bytes."""
     interval_s = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(
-        desc=description, total=total, unit=unit, mininterval=interval_s, dynamic_ncols=sys.stderr.isatty(), file=sys.stderr, smoothing=0.1
+        desc=description,
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        mininterval=interval_s,
+        dynamic_ncols=sys.stderr.isatty(),
+        file=sys.stderr,
+        smoothing=0.1,
     )
 
 

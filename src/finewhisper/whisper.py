@@ -7,11 +7,13 @@ except a check. For a shorter input the first positions are used, which is what 
 from __future__ import annotations
 
 import functools
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
@@ -21,6 +23,7 @@ from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import IGNORED
 
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # its libraries' concern, not a user's
 transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
 
 
@@ -84,7 +87,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> LengthAware
         model, report = LengthAwareWhisper.from_pretrained(
             folder.path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder.path}: cannot be loaded ({error}); download or convert the model again") from error
     missing = sorted(set(report["missing_keys"]) - {"proj_out.weight"})  # tied to the token embedding, so often not stored
     if missing or report["unexpected_keys"] or report["mismatched_keys"]:

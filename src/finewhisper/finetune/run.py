@@ -21,7 +21,7 @@ from finewhisper.finetune.trainer import EpochOrder, ProgressBar, Scores, Speech
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
-from finewhisper.progress import bar, track
+from finewhisper.progress import note, track
 from finewhisper.text import Normalizer
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import UNSPACED, DecodeOptions
@@ -66,7 +66,7 @@ def run(config: FinetuneConfig) -> FinetuneResult:
     device = choose_device(config.device)
     train = _usable(config.train, config, vocabulary)
     dev = _usable(config.dev, config, vocabulary) if config.dev else []
-    durations_s = [utterance.length_s() for utterance in track(train, "reading lengths", len(train), "utterances")]
+    durations_s = [utterance.length_s() for utterance in train]
     labels = [build(utterance, vocabulary, config.language, config.task, timestamps=config.timestamps) for utterance in train]
 
     with results.workspace(config) as workspace:
@@ -102,28 +102,23 @@ def run(config: FinetuneConfig) -> FinetuneResult:
 def _usable(path: Path, config: FinetuneConfig, vocabulary: Vocabulary) -> list[Utterance]:
     """The utterances of a manifest that can be learnt from; every other one is an error or, with ``skip_bad``, listed and left out."""
     utterances = manifest.read(path)
-    prompt_length = 4  # the longest prompt: start, language, task, no timestamps
-    problems: list[str] = []
-    usable = []
-    for utterance in track(utterances, f"checking {path.name}", len(utterances), "utterances"):
-        language = config.language or utterance.language
-        found = manifest.check(
-            [utterance],
-            path,
-            count_tokens=lambda text, language=language: len(vocabulary.encode_text(text, language)),  # type: ignore[misc]
-            max_tokens=MAX_TOKENS - prompt_length - 1,
-            decode=True,
-        )
-        if vocabulary.multilingual and language is None:
-            found.append(f"{path}:{utterance.line}: has no 'language'; add it or pass --language")
-        problems += found
-        if not found:
-            usable.append(utterance)
+    longest_prompt = 4  # start, language, task, no timestamps
+    problems = manifest.check(
+        utterances,
+        path,
+        count_tokens=lambda sentence: len(vocabulary.encode(" " + sentence)),
+        max_tokens=MAX_TOKENS - longest_prompt - 1,
+        decode=True,
+    )
+    if vocabulary.multilingual and config.language is None:
+        unnamed = [utterance for utterance in utterances if utterance.language is None]
+        problems += [f"{path}:{utterance.line}: has no 'language'; add it or pass --language" for utterance in unnamed]
+    bad = {int(problem.removeprefix(f"{path}:").partition(":")[0]) for problem in problems}
+    usable = [utterance for utterance in utterances if utterance.line not in bad]
     if problems and not (config.skip_bad and usable):
         raise ManifestError(f"{path}: {len(problems)} problems; correct these lines, or pass --skip-bad to leave them out", problems)
     if problems:
-        with bar(f"{path}: left out {len(utterances) - len(usable)} of {len(utterances)} utterances", 0, "") as notice:
-            notice.write("\n".join(problems))
+        note(f"{path}: left out {len(bad)} of {len(utterances)} utterances:\n" + "\n".join(problems))
     return usable
 
 

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from finewhisper.features import log_mel_torch
 from finewhisper.finetune.dataset import LengthBatches, SpeechDataset, audio_seconds, collate
-from finewhisper.progress import bar
+from finewhisper.progress import bar, note
 
 Scores = dict[str, float]
 
@@ -82,7 +82,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Scores, **_: Any) -> None:
         scores = ", ".join(f"{name.removeprefix('eval_').upper()} {value:.1f} %" for name, value in metrics.items() if name.endswith("er"))
-        self.bar.write(f"epoch {state.epoch:.1f}, step {state.global_step}: {scores} on the development set")
+        note(f"epoch {state.epoch:.1f}, step {state.global_step}: {scores} on the development set")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.bar.close()

@@ -1,0 +1,182 @@
+"""Fine-tuning by its effects: what is learnt, what is written, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finewhisper.errors import ManifestError, ModelError, StorageError, UsageError
+from finewhisper.finetune.config import FinetuneConfig, LoraOptions
+from finewhisper.finetune.methods import default_learning_rate
+from finewhisper.finetune.run import run
+from finewhisper.model import ModelFolder
+
+
+def config(folder: Path, model: Path, **options: object) -> FinetuneConfig:
+    """A run of a few steps on generated clips."""
+    defaults: dict[str, object] = {
+        "model": model,
+        "train": folder / "train.jsonl",
+        "output": folder / "result",
+        "epochs": 2,
+        "batch_size": 4,
+        "lora": LoraOptions(rank=4, alpha=8),
+        "full_window_share": 0.0,
+        "device": "cpu",
+        "tracker": "none",
+    }
+    return FinetuneConfig.model_validate(defaults | options)
+
+
+def losses(output: Path) -> list[float]:
+    return [entry["loss"] for entry in json.loads((output / "training.json").read_text()) if "loss" in entry]
+
+
+def test_lora_leaves_a_complete_adapter(random_model: Path, speech_folder: Path) -> None:
+    result = run(config(speech_folder, random_model, dev=speech_folder / "dev.jsonl", tracker="tensorboard"))
+    output = speech_folder / "result"
+    folder = ModelFolder.open(output, "adapter")
+    names = {path.name for path in output.iterdir()}
+    assert {"adapter_model.safetensors", "config.yaml", "finewhisper.json", "training.json", "training.png", "README.md"} <= names
+    assert folder.card.context.trimmed
+    assert folder.card.languages == ("en",)
+    assert folder.card.base is not None
+    assert folder.card.base["fingerprint"] == ModelFolder.open(random_model).fingerprint()
+    assert set(result.best) == {"wer", "cer"}
+    assert result.steps == 4
+    assert (output / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert list((output / "tensorboard").iterdir())
+    assert not list(output.glob("*.tmp"))
+
+
+def test_the_saved_configuration_repeats_the_run(random_model: Path, speech_folder: Path) -> None:
+    from finewhisper.cli import main
+
+    first = run(config(speech_folder, random_model))
+    recipe = speech_folder / "again.yaml"
+    recipe.write_text((first.output / "config.yaml").read_text())
+    assert main(["finetune", "--config", str(recipe), "-o", str(speech_folder / "again")]) == 0
+    one, two = load_file(first.output / "adapter_model.safetensors"), load_file(speech_folder / "again" / "adapter_model.safetensors")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one), "the same seed and data give the same weights"
+
+
+def test_the_loss_falls_when_the_same_clips_are_heard_again(random_model: Path, speech_folder: Path) -> None:
+    result = run(config(speech_folder, random_model, method="full", epochs=30, learning_rate=3e-3))
+    measured = losses(result.output)
+    assert measured[-1] < measured[0] / 2
+
+
+def test_full_training_writes_a_whole_model(random_model: Path, speech_folder: Path) -> None:
+    result = run(config(speech_folder, random_model, method="full", learning_rate=1e-3))
+    folder = ModelFolder.open(result.output, "transformers")
+    before, after = load_file(random_model / "model.safetensors"), load_file(result.output / "model.safetensors")
+    assert before.keys() == after.keys()
+    unchanged = {name for name in before if torch.equal(before[name], after[name])}
+    assert unchanged <= {"model.encoder.embed_positions.weight"}, "all weights but the sinusoids have learnt"
+    assert folder.config["architectures"] == ["WhisperForConditionalGeneration"]
+    assert (result.output / "preprocessor_config.json").is_file()
+
+
+def test_resuming_from_the_first_epoch_gives_the_same_weights(random_model: Path, speech_folder: Path) -> None:
+    whole = run(config(speech_folder, random_model))
+    half = speech_folder / "half"
+    half.mkdir()
+    checkpoint = min((whole.output / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    shutil.copytree(checkpoint, half / "checkpoints" / checkpoint.name)
+    options = config(speech_folder, random_model, output=half)
+    (half / "config.yaml").write_text((whole.output / "config.yaml").read_text().replace(str(whole.output), str(half)))
+    resumed = run(options.model_copy(update={"resume": True}))
+    assert resumed.steps == whole.steps
+    one, two = load_file(whole.output / "adapter_model.safetensors"), load_file(half / "adapter_model.safetensors")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_resuming_with_other_options_is_refused(random_model: Path, speech_folder: Path) -> None:
+    run(config(speech_folder, random_model))
+    with pytest.raises(UsageError, match="--batch-size was 4, now 2"):
+        run(config(speech_folder, random_model, batch_size=2, resume=True))
+
+
+def test_resuming_nothing_is_refused(random_model: Path, speech_folder: Path) -> None:
+    with pytest.raises(UsageError, match="no earlier run"):
+        run(config(speech_folder, random_model, resume=True))
+
+
+def test_an_existing_output_is_kept_unless_told_otherwise(random_model: Path, speech_folder: Path) -> None:
+    run(config(speech_folder, random_model))
+    with pytest.raises(StorageError, match="exists already"):
+        run(config(speech_folder, random_model))
+    run(config(speech_folder, random_model, overwrite=True))
+    mine = speech_folder / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("irreplaceable")
+    with pytest.raises(StorageError, match="something else"):
+        run(config(speech_folder, random_model, output=mine, overwrite=True))
+    assert (mine / "thesis.txt").is_file()
+
+
+def test_no_speech_lines_reach_the_loss(random_model: Path, speech_folder: Path) -> None:
+    """Upstream dropped every line whose sentence is empty, so its advertised no-speech training trained on none."""
+    rows = [json.loads(line) for line in (speech_folder / "train.jsonl").read_text().splitlines()]
+    silent = [row | {"sentence": "", "sentences": []} for row in rows]
+    (speech_folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in silent))
+    result = run(config(speech_folder, random_model, method="full", epochs=20, learning_rate=3e-3))
+    measured = losses(result.output)
+    assert measured[-1] < measured[0] / 3, "it learns to say that nobody speaks"
+
+
+def test_every_bad_line_is_named_and_nothing_is_written(random_model: Path, speech_folder: Path) -> None:
+    lines = (speech_folder / "train.jsonl").read_text().splitlines()
+    (speech_folder / "audio" / "clip1.wav").unlink()
+    (speech_folder / "audio" / "clip2.wav").write_text("this is not sound")
+    long = json.loads(lines[3]) | {"sentence": "word " * 500}
+    (speech_folder / "train.jsonl").write_text("\n".join([*lines[:3], json.dumps(long), *lines[4:]]))
+    with pytest.raises(ManifestError) as caught:
+        run(config(speech_folder, random_model))
+    text = str(caught.value)
+    assert "train.jsonl:2:" in text
+    assert "train.jsonl:3:" in text
+    assert "train.jsonl:4:" in text
+    assert "tokens" in text
+    assert not (speech_folder / "result").exists()
+
+
+def test_bad_lines_can_be_left_out_but_are_listed(random_model: Path, speech_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (speech_folder / "audio" / "clip1.wav").unlink()
+    run(config(speech_folder, random_model, skip_bad=True))
+    assert "train.jsonl:2:" in capfd.readouterr().err
+    card = json.loads((speech_folder / "result" / "finewhisper.json").read_text())
+    assert card["training"]["utterances"] == 7
+
+
+def test_a_line_without_a_language_is_named(random_model: Path, speech_folder: Path) -> None:
+    rows = [json.loads(line) for line in (speech_folder / "train.jsonl").read_text().splitlines()]
+    del rows[2]["language"]
+    (speech_folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match=r"train\.jsonl:3: has no 'language'"):
+        run(config(speech_folder, random_model))
+
+
+def test_an_adapter_is_not_a_base(random_model: Path, speech_folder: Path) -> None:
+    result = run(config(speech_folder, random_model))
+    with pytest.raises(ModelError, match="finewhisper merge"):
+        run(config(speech_folder, result.output, output=speech_folder / "second"))
+
+
+def test_layers_that_do_not_exist_are_refused(random_model: Path, speech_folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"--lora\.targets nonsense"):
+        run(config(speech_folder, random_model, lora=LoraOptions(targets=("nonsense",))))
+    assert not (speech_folder / "result").exists()
+
+
+def test_larger_models_get_smaller_learning_rates() -> None:
+    rates = [default_learning_rate("lora", width) for width in (384, 512, 768, 1024, 1280)]
+    assert rates == sorted(rates, reverse=True)
+    assert default_learning_rate("lora", 512) == pytest.approx(5e-4)
+    assert default_learning_rate("full", 512) == pytest.approx(2.5e-5)
