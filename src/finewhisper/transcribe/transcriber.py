@@ -1,7 +1,7 @@
 """Clips and files of any length through one engine, in batches of like windows, in bounded memory.
 
 A clip of up to 30 s is one window; a longer one is cut where its speaker pauses. Windows of different clips share batches, and since an
-engine's answer never depends on a window's neighbours, neither does a transcript.
+engine's answer does not depend on a window's neighbours, neither does a transcript.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Seconds, Waveform
 from finewhisper.engines.base import Engine
 from finewhisper.transcribe.finishing import finish
-from finewhisper.transcribe.windows import Window, plan
+from finewhisper.transcribe.vad import Span
+from finewhisper.transcribe.windows import left_over, plan
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import language_code
 
@@ -28,26 +29,28 @@ _LOOK_AHEAD_BATCHES = 2
 _SURE, _LANGUAGE_WINDOWS = 0.5, 4
 
 
-@dataclass
+@dataclass(eq=False)
 class _Clip:
-    """A clip whose windows are being decoded."""
+    """A clip some of whose windows may not be decoded yet."""
 
     waveform: Waveform
-    windows: list[Window]
-    language: str | None  #: a code; None: the engine detects it with the only window
-    probability: float | None
-    heard: list[Transcript | None] = field(default_factory=list)  #: one for each window, as they are decoded
+    language: str | None = None  #: a code; None: the engine detects it with the only window
+    probability: float | None = None
+    open_windows: int = 0
+    heard: list[tuple[Span, Transcript]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.heard = [None] * len(self.windows)
 
-    def samples(self, index: int) -> Waveform:
-        """The waveform of one window, shape (samples,)."""
-        return self.waveform[self.windows[index].start : self.windows[index].end]
+@dataclass(frozen=True)
+class _Job:
+    """One window of a clip, waiting for the engine."""
+
+    clip: _Clip
+    span: Span
+    covered_s: Seconds = 0.0  #: what it adds to the progress: its own length and the silence before it
 
     @property
-    def done(self) -> bool:
-        return None not in self.heard
+    def waveform(self) -> Waveform:
+        return self.clip.waveform[self.span.start : self.span.end]
 
 
 class Transcriber:
@@ -78,89 +81,98 @@ class Transcriber:
     def transcribe_clips(
         self, clips: Iterable[Waveform], *, languages: Iterable[str | None] | None = None, progress: Progress | None = None
     ) -> Iterator[Transcript]:
-        """Transcribe many clips, yielding one transcript for each, in their order.
+        """Transcribe many clips of any length, yielding one transcript for each, in their order.
 
         Clips are read only a bounded stretch ahead, so ``clips`` may be a generator that decodes files one by one.
 
         Args:
             languages: one code or name for each clip, in place of the options'; None among them leaves the options'.
-            progress: called after each batch with the seconds of audio that it covered.
+            progress: as in :meth:`transcribe`.
         """
-        waiting: deque[_Clip] = deque()  # clips not yet yielded
-        pending: list[tuple[_Clip, int]] = []  # windows not yet decoded
+        waiting: deque[_Clip] = deque()  # clips that are not yet yielded
+        jobs: list[_Job] = []
         limit_s = _LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S
         spoken = itertools.repeat(None) if languages is None else languages
         for waveform, language in zip(clips, spoken, strict=languages is not None):
-            clip = self._clip(waveform, language)
-            waiting.append(clip)
-            pending.extend((clip, index) for index in range(len(clip.windows)))
-            if sum(clip.windows[index].duration_s for clip, index in pending) >= limit_s:
-                self._decode(pending, progress)
-                pending = []
-                while waiting and waiting[0].done:
-                    yield self._finished(waiting.popleft(), progress)
-        self._decode(pending, progress)
-        for clip in waiting:
-            yield self._finished(clip, progress)
+            waiting.append(_Clip(waveform))
+            planned = self._jobs(waiting[-1], language)
+            jobs.extend(planned)
+            if progress is not None and not planned:
+                progress(len(waveform) / SAMPLE_RATE)
+            if sum(job.span.duration_s for job in jobs) >= limit_s:
+                self._decode(jobs, progress)
+                jobs = []
+            while waiting and not waiting[0].open_windows:
+                yield _finished(waiting.popleft())
+        self._decode(jobs, progress)
+        yield from map(_finished, waiting)
 
-    def _clip(self, waveform: Waveform, language: str | None) -> _Clip:
-        windows = plan(waveform, self.vad)
+    def _jobs(self, clip: _Clip, language: str | None) -> list[_Job]:
+        """Plan a clip's windows and settle its language."""
+        spans = plan(clip.waveform, self.vad)
+        ends = [0, *(span.end for span in spans[:-1]), len(clip.waveform)]
+        jobs = [_Job(clip, span, (end - start) / SAMPLE_RATE) for span, start, end in zip(spans, ends, ends[1:], strict=False)]
+        clip.open_windows = len(jobs)
         chosen = language if language is not None else self.options.language
-        clip = _Clip(waveform, windows, None if chosen is None else language_code(chosen), None)
-        if chosen is None and len(windows) > 1:
-            clip.language, clip.probability = self._detect(clip)
-        return clip
+        if chosen is not None:
+            clip.language = language_code(chosen)
+        elif len(jobs) > 1:
+            clip.language, clip.probability = self._detect(jobs)
+        return jobs
 
-    def _detect(self, clip: _Clip) -> tuple[str, float]:
+    def _detect(self, jobs: list[_Job]) -> tuple[str, float | None]:
         """The language of a long clip, decided once so that it cannot change from window to window."""
+        if not self.engine.vocabulary.multilingual:
+            return "en", None
         totals: dict[str, float] = {}
-        best = ("en", 0.0)
-        for index in range(min(len(clip.windows), _LANGUAGE_WINDOWS)):
-            for code, probability in self.engine.detect_languages([clip.samples(index)])[0].items():
+        for count, job in enumerate(jobs[:_LANGUAGE_WINDOWS], start=1):
+            for code, probability in self.engine.detect_languages([job.waveform])[0].items():
                 totals[code] = totals.get(code, 0.0) + probability
-            code = max(totals, key=totals.__getitem__)
-            best = (code, totals[code] / (index + 1))
-            if best[1] >= _SURE:
+            best = max(totals, key=totals.__getitem__)
+            if totals[best] / count >= _SURE:
                 break
-        return best
+        return best, totals[best] / count
 
-    def _decode(self, pending: list[tuple[_Clip, int]], progress: Progress | None) -> None:
-        """Run the engine over windows of all clips, those of one language and like length together."""
-        for language, group in _by_language(pending).items():
-            options = replace(self.options, language=language)
-            group.sort(key=lambda item: (self.engine.frames(item[0].samples(item[1])), item[0].windows[item[1]].duration_s), reverse=True)
-            for batch in _batches(group, self.options.batch_size):
-                heard = self.engine.transcribe([clip.samples(index) for clip, index in batch], options)
-                for (clip, index), transcript in zip(batch, heard, strict=True):
-                    clip.heard[index] = transcript
+    def _decode(self, jobs: list[_Job], progress: Progress | None) -> None:
+        """Run the engine over windows of all clips, and then over the speech that it left at their ends."""
+        while jobs:
+            left: list[_Job] = []
+            for batch, language in self._batches(jobs):
+                heard = self.engine.transcribe([job.waveform for job in batch], replace(self.options, language=language))
+                for job, transcript in zip(batch, heard, strict=True):
+                    left += self._heard(job, transcript)
                 if progress is not None:
-                    progress(sum(clip.windows[index].duration_s for clip, index in batch))
+                    progress(sum(job.covered_s for job in batch))
+            jobs = left
 
-    def _finished(self, clip: _Clip, progress: Progress | None) -> Transcript:
-        """Put a clip's windows together, in the time of the clip."""
-        duration_s = len(clip.waveform) / SAMPLE_RATE
-        if progress is not None:  # what lies between the windows took no time, but belongs to the clip
-            progress(duration_s - sum(window.duration_s for window in clip.windows))
-        heard = [transcript for transcript in clip.heard if transcript is not None]
-        segments = [
-            segment.shifted(window.start_s)
-            for window, transcript in zip(clip.windows, heard, strict=True)
-            for segment in transcript.segments
-        ]
-        if len(heard) == 1 and clip.language is None:
-            language, probability = heard[0].language, heard[0].language_probability
-        else:
-            language, probability = clip.language or "", clip.probability
-        return Transcript(finish(segments, duration_s), language, duration_s, probability)
+    def _heard(self, job: _Job, transcript: Transcript) -> list[_Job]:
+        """Note what was heard in a window; the windows that have to be decoded after it."""
+        clip = job.clip
+        clip.heard.append((job.span, transcript))
+        clip.open_windows -= 1
+        if not (self.options.timestamps and transcript.segments):
+            return []
+        rest = [_Job(clip, span) for span in left_over(clip.waveform, job.span, transcript.segments[-1].end_s)]
+        clip.open_windows += len(rest)
+        clip.language = clip.language or transcript.language
+        return rest
+
+    def _batches(self, jobs: list[_Job]) -> Iterator[tuple[list[_Job], str | None]]:
+        """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all."""
+        groups: dict[tuple[str | None, int], list[_Job]] = {}
+        for job in jobs:
+            groups.setdefault((job.clip.language, self.engine.frames(job.waveform)), []).append(job)
+        for (language, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
+            group.sort(key=lambda job: -job.span.duration_s)
+            for first in range(0, len(group), self.options.batch_size):
+                yield group[first : first + self.options.batch_size], language
 
 
-def _by_language(pending: list[tuple[_Clip, int]]) -> dict[str | None, list[tuple[_Clip, int]]]:
-    groups: dict[str | None, list[tuple[_Clip, int]]] = {}
-    for clip, index in pending:
-        groups.setdefault(clip.language, []).append((clip, index))
-    return groups
-
-
-def _batches(group: list[tuple[_Clip, int]], size: int) -> Iterator[list[tuple[_Clip, int]]]:
-    for first in range(0, len(group), size):
-        yield group[first : first + size]
+def _finished(clip: _Clip) -> Transcript:
+    """Put a clip's windows together, in the time of the clip."""
+    duration_s = len(clip.waveform) / SAMPLE_RATE
+    heard = sorted(clip.heard, key=lambda item: item[0].start)
+    segments = [segment.shifted(span.start_s) for span, transcript in heard for segment in transcript.segments]
+    language = clip.language or next((transcript.language for _, transcript in heard), "")
+    detected = next((transcript.language_probability for _, transcript in heard), None)
+    return Transcript(finish(segments, duration_s), language, duration_s, detected if clip.probability is None else clip.probability)

@@ -1,28 +1,98 @@
-"""Where to cut audio that is longer than a model can hear at once."""
+"""Where to cut audio that is longer than a model can hear at once.
+
+Stretches of speech are packed into windows, and a window ends in the longest pause of its last third; where a speaker does not pause
+at all, it ends in the quietest moment. Audio between windows is not decoded: no model can invent text for it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import numpy as np
 
-from finewhisper.audio import SAMPLE_RATE, WINDOW_SAMPLES, Seconds, Waveform
+from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Seconds, Waveform
+from finewhisper.transcribe.vad import Span, speech
 
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a waveform that an engine decodes at once, in samples at 16 kHz."""
-
-    start: int
-    end: int
-
-    @property
-    def start_s(self) -> Seconds:
-        return self.start / SAMPLE_RATE
-
-    @property
-    def duration_s(self) -> Seconds:
-        return (self.end - self.start) / SAMPLE_RATE
+#: The longest window that is planned: a little silence after it tells a model that nothing is cut off there.
+LONGEST_S: Seconds = WINDOW_S - 2.0
+#: A window is cut no earlier than this, so that a full context is not spent on a few words.
+_EARLIEST_S = LONGEST_S * 2 / 3
+#: Less speech than this after a model's last word is taken for the imprecision of its times.
+_LEFT_OVER_S = 1.0
+#: The stretch over which loudness is taken when a cut has to be made within speech.
+_QUIET_S = 0.1
 
 
-def plan(waveform: Waveform, vad: bool | None) -> list[Window]:
-    """Cut a waveform into windows of up to 30 s."""
-    return [Window(start, min(start + WINDOW_SAMPLES, len(waveform))) for start in range(0, len(waveform), WINDOW_SAMPLES)]
+def plan(waveform: Waveform, vad: bool | None) -> list[Span]:
+    """Cut a 16 kHz waveform into windows of up to 30 s, in order.
+
+    Args:
+        vad: leave out what is not speech; None: only in clips longer than 30 s, as shorter ones fit a model as they are.
+    """
+    whole = Span(0, len(waveform))
+    if not whole.end:
+        return []
+    if vad is None:
+        vad = whole.duration_s > WINDOW_S
+    if not vad and whole.duration_s <= WINDOW_S:
+        return [whole]
+    return pack([piece for span in (speech(waveform) if vad else [whole]) for piece in cut_quietly(waveform, span)])
+
+
+def left_over(waveform: Waveform, window: Span, heard_until_s: Seconds) -> list[Span]:
+    """Windows over speech that a model left at the end of a window.
+
+    A model that writes times often closes its last whole sentence, well before its 30 s end, and leaves the rest to "the next window":
+    so were its training data cut. Windows that share no audio would lose that speech.
+
+    Args:
+        window: what the model was given, in ``waveform``.
+        heard_until_s: where its last segment ended, seconds from the start of the window.
+    """
+    start = window.start + round(heard_until_s * SAMPLE_RATE)
+    if window.end - start < _LEFT_OVER_S * SAMPLE_RATE:
+        return []
+    found = [Span(start + span.start, start + span.end) for span in speech(waveform[start : window.end])]
+    return pack(found) if sum(span.duration_s for span in found) >= _LEFT_OVER_S else []
+
+
+def pack(pieces: list[Span]) -> list[Span]:
+    """Join pieces, none longer than a window, into windows that end in long pauses."""
+    windows: list[Span] = []
+    first = 0
+    while first < len(pieces):
+        last = _last(pieces, first)
+        windows.append(Span(pieces[first].start, pieces[last].end))
+        first = last + 1
+    return windows
+
+
+def _last(pieces: list[Span], first: int) -> int:
+    """The piece that ends the window which begins with ``first``."""
+
+    def length_s(index: int) -> Seconds:
+        return (pieces[index].end - pieces[first].start) / SAMPLE_RATE
+
+    fitting = first
+    while fitting + 1 < len(pieces) and length_s(fitting + 1) <= LONGEST_S:
+        fitting += 1
+    if fitting + 1 == len(pieces):
+        return fitting
+    candidates = [index for index in range(first, fitting + 1) if length_s(index) >= _EARLIEST_S] or [fitting]
+    return max(candidates, key=lambda index: (pieces[index + 1].start - pieces[index].end, index))
+
+
+def cut_quietly(waveform: Waveform, span: Span) -> list[Span]:
+    """Cut a span that is longer than a window where the waveform is quietest."""
+    pieces = []
+    start = span.start
+    while (span.end - start) / SAMPLE_RATE > LONGEST_S:
+        cut = _quietest(waveform, start + round(_EARLIEST_S * SAMPLE_RATE), start + round(LONGEST_S * SAMPLE_RATE))
+        pieces.append(Span(start, cut))
+        start = cut
+    return [*pieces, Span(start, span.end)]
+
+
+def _quietest(waveform: Waveform, start: int, end: int) -> int:
+    """The middle of the quietest tenth of a second between two samples."""
+    width = round(_QUIET_S * SAMPLE_RATE)
+    energy = np.cumsum(np.square(waveform[start:end], dtype=np.float64))
+    return start + int(np.argmin(energy[width:] - energy[:-width])) + width // 2
