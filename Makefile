@@ -53,7 +53,7 @@ lock: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo 'finewhisper needs Python 3.10 or later, but $(PYTHON) is older; run: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+		{ echo 'finewhisper needs Python 3.10 or later, but $(PYTHON) is older or missing; run: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo '$(PYTHON) cannot make virtual environments; on Debian and Ubuntu run: sudo apt install python3-venv' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv

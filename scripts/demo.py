@@ -25,6 +25,7 @@ from finewhisper.files import atomic_file
 from finewhisper.vocabulary import LANGUAGES, language_code
 
 BASE = Path("models/whisper-base")
+CACHE = Path(".cache")  # keeps the captions' package, whatever the language
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "tuxpaint.yaml"
 STAMPS_HINT = """\
 The captions come from Debian's package tuxpaint-stamps-default. Elsewhere, install or unpack Tux Paint's stamps and say where they are:
@@ -46,13 +47,13 @@ class Demo:
         self._recall()
         data, base, adapter, model, int8 = (self.folder / name for name in ("data", "evaluation-base", "adapter", "model", "model-int8"))
         result = self.folder / "evaluation"
-        stamps = [] if self.stamps is None else ["--source", self.stamps]
+        stamps = [] if self.stamps is None else [self.stamps]
 
         self.step("Get the base model", BASE / "finewhisper.json", ["download", "base", "-o", BASE])
         self.step(
             f"Make manifests of spoken {self.name} captions; no sentence of the test set is in the training set",
             data / "test.jsonl",
-            ["prepare", "tuxpaint", "--language", self.language, "-o", data, *stamps],
+            ["prepare", "tuxpaint", *stamps, "--language", self.language, "-o", data, "--cache", CACHE],
             on_failure=STAMPS_HINT,
         )
         test = data / "test.jsonl"

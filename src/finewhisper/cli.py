@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from finewhisper import __version__
-from finewhisper.errors import FinewhisperError, UsageError
+from finewhisper.errors import FinewhisperError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     import cyclopts
@@ -89,10 +89,24 @@ def _run(tokens: Sequence[str]) -> int:
     verb = _verb(tokens[0])
     config = parse(tokens[0], verb, tokens[1:])
     if config is not None:
-        value = load(verb.run)(config)
+        try:
+            value = load(verb.run)(config)
+        except ModuleNotFoundError as error:
+            library = (error.name or "").partition(".")[0]
+            if library not in _EXTRAS:
+                raise
+            raise MissingExtraError(library, _EXTRAS[library]) from error
         if value is not None:
             print(value)
     return 0
+
+
+#: The libraries that only an extra installs.
+_EXTRAS = {
+    **dict.fromkeys(("accelerate", "matplotlib", "peft", "tensorboard", "torch", "transformers"), "train"),
+    "ctranslate2": "ct2",
+    "huggingface_hub": "corpora",
+}
 
 
 def usage() -> str:

@@ -6,6 +6,7 @@ A module that cannot says so here, with the extra it needs; a verb imports it on
 from __future__ import annotations
 
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -18,26 +19,33 @@ OPTIONAL = ["accelerate", "ctranslate2", "huggingface_hub", "matplotlib", "peft"
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
+    "finewhisper.download.hub": "corpora",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.dataset": "train",
+    "finewhisper.finetune.methods": "train",
+    "finewhisper.finetune.results": "train",
     "finewhisper.finetune.run": "train",
+    "finewhisper.finetune.trainer": "train",
     "finewhisper.whisper": "train",
 }
 
-#: Refuses the optional libraries as if they were not installed, then imports what it is told to.
-SCRIPT = """
+#: Refuses the optional libraries as if they were not installed.
+ABSENT = f"""
 import importlib, sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {optional!r}:
+        if name.split(".")[0] in {set(OPTIONAL)!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
+"""
+
+IMPORT_ALL = """
 for name in {modules!r}:
     try:
         importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:
         print(name, error)
 """
 
@@ -49,7 +57,7 @@ def all_modules() -> list[str]:
 
 def failures(modules: list[str]) -> dict[str, str]:
     """The modules that cannot be imported without the extras, and why: in a process of its own, where none is in memory yet."""
-    script = SCRIPT.format(optional=set(OPTIONAL), modules=modules)
+    script = ABSENT + IMPORT_ALL.format(modules=modules)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
     return dict(line.split(" ", 1) for line in done.stdout.splitlines())
 
@@ -61,3 +69,21 @@ def test_every_module_imports_with_the_base_installation_alone():
 @pytest.mark.parametrize("module", sorted(NEEDS_AN_EXTRA))
 def test_a_module_listed_as_needing_an_extra_really_does(module):
     assert any(library in reason for reason in failures([module]).values() for library in OPTIONAL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["finetune", "m", "--train", "t.jsonl", "-o", "out"],
+            r"(torch|transformers) is not installed; run: pip install 'finewhisper\[train\]'",
+        ),
+        (["download", "small", "-o", "m"], r"huggingface_hub is not installed; run: pip install 'finewhisper\[corpora\]'"),
+    ],
+)
+def test_a_verb_whose_library_is_absent_names_the_extra(tmp_path, arguments, message):
+    script = f"{ABSENT}from finewhisper.cli import main; sys.exit(main({arguments!r}))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert "Traceback" not in done.stderr
