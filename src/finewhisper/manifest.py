@@ -78,17 +78,23 @@ def read(path: Path) -> list[Utterance]:
     Raises:
         ManifestError: listing every line that cannot be used, each with file and line.
     """
-    problems: list[str] = []
-    utterances = []
-    for number, row in _rows(path, problems):
-        utterance = _parse(path, number, row, problems)
-        if utterance is not None:
-            utterances.append(utterance)
+    utterances, problems = scan(path)
     if problems:
         raise ManifestError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}; correct or remove these lines", problems)
     if not utterances:
         raise ManifestError(f"{path}: holds no utterances; make a manifest with: finewhisper prepare")
     return utterances
+
+
+def scan(path: Path) -> tuple[list[Utterance], list[str]]:
+    """As :func:`read`, but hand over the lines that can be used together with what is wrong with the others.
+
+    Raises:
+        ManifestError: the file cannot be read at all.
+    """
+    problems: list[str] = []
+    parsed = [_parse(path, number, row, problems) for number, row in _rows(path, problems)]
+    return [utterance for utterance in parsed if utterance is not None], problems
 
 
 def write(path: Path, utterances: Iterable[Utterance]) -> int:
@@ -120,7 +126,7 @@ def check(
     """
     rows = list(utterances)
     lengths = durations(utterance.path for utterance in rows)
-    decoded = track(in_threads(_decoding_fault, rows), "Decoding", len(rows), "clip") if decode else [None] * len(rows)
+    decoded = track(in_threads(decoding_fault, rows), "Decoding", len(rows), "clip") if decode else [None] * len(rows)
     problems = []
     for utterance, broken in zip(rows, decoded, strict=True):
         found = faults(utterance, lengths[utterance.path])
@@ -165,7 +171,8 @@ def _duration(path: Path) -> Seconds | AudioError:
         return error
 
 
-def _decoding_fault(utterance: Utterance) -> str | None:
+def decoding_fault(utterance: Utterance) -> str | None:
+    """What is wrong with an utterance's samples, found by decoding all of them."""
     try:
         utterance.waveform()
     except AudioError as error:
