@@ -16,12 +16,17 @@ Result = TypeVar("Result")
 _PART = 16  # items that a thread takes at once: handing over costs as much as reading a header
 
 
-def bar(description: str, total: float | None, unit: str) -> tqdm:  # type: ignore[type-arg]
-    """A bar to update by hand, written to standard error so that standard output stays clean for results; "B" counts bytes."""
+def bar(description: str, total: float | None, unit: str, *, layout: str | None = None) -> tqdm:  # type: ignore[type-arg]
+    """A bar to update by hand, written to standard error so that standard output stays clean for results; "B" counts bytes.
+
+    Args:
+        layout: tqdm's ``bar_format``, where the usual one does not say it.
+    """
     interval_s = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(
         desc=description,
         total=total,
+        bar_format=layout,
         unit=unit,
         unit_scale=unit == "B",
         mininterval=interval_s,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from finewhisper.audio import Seconds
@@ -88,5 +87,9 @@ def _entities(text: str) -> str:
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
     known = {"id": number, "start": round(segment.start_s, 3), "end": round(segment.end_s, 3), "text": segment.text}
     scores = {"avg_logprob": segment.avg_logprob, "no_speech_prob": segment.no_speech_prob}
-    words = [{key: value for key, value in asdict(word).items() if value is not None} for word in segment.words]
+    words = [
+        {"start": round(word.start_s, 3), "end": round(word.end_s, 3), "text": word.text}
+        | ({} if word.probability is None else {"probability": round(word.probability, 4)})
+        for word in segment.words
+    ]
     return known | {key: round(value, 4) for key, value in scores.items() if value is not None} | ({"words": words} if words else {})

@@ -1,0 +1,180 @@
+"""``finewhisper transcribe``: recordings in, text or subtitles out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finewhisper import audio
+from finewhisper.audio import Seconds, Waveform
+from finewhisper.engines import load_engine
+from finewhisper.errors import AudioError, UsageError
+from finewhisper.files import atomic_file
+from finewhisper.model import ModelFolder
+from finewhisper.progress import bar, in_threads, note
+from finewhisper.transcribe.config import TranscribeConfig
+from finewhisper.transcribe.files import STANDARD_INPUT, Recording, destinations, find
+from finewhisper.transcribe.transcriber import Transcriber
+from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.writers import WRITERS
+
+#: Less audio than this is done before a bar would be read.
+_WORTH_A_BAR_S = 60.0
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A recording and the files to write for it; no files: standard output."""
+
+    recording: Recording
+    targets: dict[str, Path]
+
+    def read(self) -> Waveform:
+        if self.recording.path is not None:
+            return audio.read(self.recording.path)
+        try:
+            return audio.read(sys.stdin.buffer)
+        except AudioError as error:  # the name for streams means nothing to somebody at a terminal
+            raise AudioError(str(error).replace("audio:", "standard input:", 1)) from error
+
+    def write(self, transcript: Transcript) -> None:
+        for name, path in self.targets.items():
+            with atomic_file(path) as temporary:
+                temporary.write_text(WRITERS[name](transcript), encoding="utf-8")
+
+
+def run(config: TranscribeConfig) -> str | None:
+    """Transcribe every recording that can be read.
+
+    Returns:
+        The text, where it goes to standard output; else one line saying what was done.
+
+    Raises:
+        AudioError: some recordings could not be read; the others are done.
+        UsageError: ``-`` for the output and several recordings or formats, or an option that the model cannot honour.
+        ModelError, UnsupportedError, MissingExtraError: as :func:`finewhisper.engines.load_engine`.
+        StorageError: a result could not be written.
+    """
+    started_s = time.monotonic()
+    recordings, problems = find(config.files)
+    named = len(recordings) + len(problems)
+    printed = _is_printed(config, recordings, problems)
+    tasks = [_Task(recording, {}) for recording in recordings] if printed else _open_tasks(config, recordings)
+    texts: list[str] = []
+    heard_s = 0.0
+    for task, transcript in _transcribed(config, tasks, problems):
+        heard_s += transcript.duration_s
+        if printed:
+            texts.append(WRITERS[printed](transcript))
+        else:
+            task.write(transcript)
+            note(f"{task.recording.name}: wrote {', '.join(map(str, task.targets.values()))}")
+    if problems:
+        raise _failure(problems, named)
+    if printed:
+        return "".join(texts).rstrip("\n")
+    return _summary(len(tasks), len(recordings) - len(tasks), heard_s, time.monotonic() - started_s)
+
+
+def _is_printed(config: TranscribeConfig, recordings: list[Recording], problems: list[str]) -> str | None:
+    """The format that goes to standard output, if any does."""
+    if config.output is not None and str(config.output) == STANDARD_INPUT:
+        if len(recordings) > 1 or len(config.format) > 1:
+            raise UsageError("--output -: standard output takes one recording in one --format; give a folder")
+        return config.format[0] if config.format else "txt"
+    if config.output is not None or len(recordings) + len(problems) != 1:
+        return None
+    from_input = bool(recordings) and recordings[0].path is None
+    if not config.format:
+        one_file = config.files[0] == STANDARD_INPUT or Path(config.files[0]).is_file()
+        return "txt" if one_file else None
+    return config.format[0] if from_input and len(config.format) == 1 else None
+
+
+def _open_tasks(config: TranscribeConfig, recordings: list[Recording]) -> list[_Task]:
+    """What is still to be written: results that are there are left alone unless they may be replaced."""
+    tasks = []
+    for recording, targets in zip(recordings, destinations(recordings, config.output, config.format or ("txt",)), strict=True):
+        kept = [] if config.overwrite else [path for path in targets.values() if path.exists()]
+        if kept:
+            note(f"{recording.name}: skipped {', '.join(map(str, kept))}, which is there already; --overwrite replaces it")
+        missing = {name: path for name, path in targets.items() if path not in kept}
+        if missing:
+            tasks.append(_Task(recording, missing))
+    return tasks
+
+
+def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[str]) -> Iterator[tuple[_Task, Transcript]]:
+    """Every task that can be read with what was heard; the others are added to ``problems``."""
+    if not tasks:
+        return
+    transcriber = _transcriber(config)
+    read: deque[_Task] = deque()
+    with _progress(tasks) as shown:
+
+        def waveforms() -> Iterator[Waveform]:
+            for task in tasks:
+                try:
+                    waveform = task.read()
+                except AudioError as error:
+                    problems.append(str(error))
+                else:
+                    read.append(task)
+                    yield waveform
+
+        def advance(seconds: Seconds) -> None:
+            if shown is not None:
+                shown.update(seconds)
+                shown.set_postfix_str(f"{shown.n / max(time.time() - shown.start_t, 1e-3):.1f} times real time", refresh=False)
+
+        for transcript in transcriber.transcribe_clips(waveforms(), progress=advance):
+            yield read.popleft(), transcript
+
+
+def _transcriber(config: TranscribeConfig) -> Transcriber:
+    folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
+    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
+    options = DecodeOptions(
+        language=config.language,
+        task=config.task,
+        timestamps=folder.card.timestamps is not False if config.timestamps is None else config.timestamps,
+        beam_size=config.beam_size,
+        batch_size=config.batch_size,
+        prompt=config.prompt,
+    )
+    return Transcriber(engine, options, vad=config.vad)
+
+
+def _progress(tasks: list[_Task]) -> AbstractContextManager[Any]:
+    """A bar over seconds of audio where there is enough of it to wait for."""
+    total_s = sum(in_threads(_duration, (task.recording.path for task in tasks)))
+    if total_s < _WORTH_A_BAR_S:
+        return nullcontext()
+    return bar("transcribe", total_s, "s", layout="{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}{postfix}]")
+
+
+def _duration(path: Path | None) -> Seconds:
+    """From the header; 0 where that does not say, as reading the file will say what is wrong with it."""
+    try:
+        return 0.0 if path is None else audio.duration(path)
+    except AudioError:
+        return 0.0
+
+
+def _failure(problems: list[str], named: int) -> AudioError:
+    if named == 1:
+        return AudioError(problems[0])
+    listed = "".join(f"\n  {problem}" for problem in problems)
+    return AudioError(f"{len(problems)} of {named} recordings could not be transcribed; the others are done:{listed}")
+
+
+def _summary(done: int, skipped: int, heard_s: Seconds, took_s: Seconds) -> str:
+    counted = f"{done} recording{'s' * (done != 1)}"
+    left = f", {skipped} skipped" if skipped else ""
+    return f"{counted}, {heard_s:.1f} s of audio in {took_s:.1f} s ({heard_s / took_s:.1f} times real time){left}"
