@@ -71,7 +71,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:.1f} … {self.high:.1f}"
+        return f"{self.low:.2f} … {self.high:.2f}"
 
 
 def units(text: str, unit: Unit) -> list[str]:
