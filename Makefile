@@ -40,7 +40,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/decode_speed.py
 
 docs: $(STAMP)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # torch chooses its own GPU libraries for the machine it is installed on, so they are left out. An existing lock keeps its versions;
 # delete it first to move everything forward.

