@@ -18,7 +18,7 @@ from pathlib import Path
 from finewhisper.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR}  # the last two: a file where a folder should be
 
 
 def _storage_error(path: Path, error: BaseException) -> StorageError | None:

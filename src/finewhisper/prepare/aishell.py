@@ -65,7 +65,7 @@ def read(folder: Path, config: PrepareConfig) -> Corpus:
                     left_out.append(LeftOut("no transcript", path))
     if not clips:
         raise CorpusError(f"{folder}: holds no recordings wav/train/SPEAKER/UTTERANCE.wav with transcripts; extract the archive again")
-    return Corpus("AISHELL-1, Mandarin", clips, left_out)
+    return Corpus("AISHELL-1, Mandarin", clips, left_out=left_out)
 
 
 def _transcripts(path: Path) -> dict[str, str]:

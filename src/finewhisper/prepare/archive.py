@@ -7,14 +7,16 @@ read as a stream, so an archive inside an archive needs no room of its own.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
 
 from finewhisper.errors import CorpusError
 from finewhisper.files import atomic_file
@@ -43,7 +45,7 @@ def extract(archive: Path, folder: Path, *, wanted: Callable[[str], str | None] 
 
 
 def extract_stream(
-    stream: IO[bytes],
+    stream: BufferedReader,
     name: str,
     folder: Path,
     *,
@@ -57,14 +59,14 @@ def extract_stream(
         tick: called after each file.
     """
     count = 0
-    with _damage(name), tarfile.open(fileobj=stream, mode="r|*") as tar:
+    with _damage(name), _decompressed(stream) as content, tarfile.open(fileobj=content, mode="r|") as tar:
         for member in tar:
             target = wanted(member.name)
             if target is None or member.isdir():
                 continue
             path = folder / _safe(target, member, name)
             source = tar.extractfile(member)
-            assert source is not None, "_safe lets only files pass"
+            assert isinstance(source, BufferedReader), "_safe lets only files pass"
             if path.name.endswith((".tar.gz", ".tgz")):
                 count += extract_stream(source, f"{name}: {member.name}", path.parent, wanted=wanted, tick=tick)
             else:
@@ -72,9 +74,19 @@ def extract_stream(
                     shutil.copyfileobj(source, file, 1 << 20)
                 count += 1
             tick()
-        while tar.fileobj is not None and tar.fileobj.read(1 << 20):
-            pass  # a checksum at the end of the stream is compared only when it is read
+        while content.read(1 << 20):
+            pass  # the checksum at the end is compared only when it is read
     return count
+
+
+def _decompressed(stream: BufferedReader) -> BufferedIOBase:
+    """The stream's content by its first bytes. tarfile could do this, but it compares no checksum in doing so."""
+    head = stream.peek(6)
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=stream)
+    if head.startswith(b"BZh"):
+        return bz2.BZ2File(stream)
+    return lzma.LZMAFile(stream) if head.startswith(b"\xfd7zXZ") else stream
 
 
 @contextmanager

@@ -17,18 +17,17 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from finewhisper.errors import CorpusError, UsageError
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
-from finewhisper.prepare.corpus import SPLITS, Clip, Corpus
-from finewhisper.prepare.splits import split
+from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, Shares
 from finewhisper.vocabulary import language_code
 
-TEST_SHARE, DEV_SHARE = 0.1, 0.05
+SHARES = Shares(test=0.1, dev=0.05)
 
 _COLUMNS = {
     "file": ("file_name", "path", "audio", "file", "filename", "audio_path"),
@@ -77,7 +76,7 @@ def read(source: Path, config: PrepareConfig) -> Corpus:
     if decided and {"test_share", "dev_share", "split_by"} & config.model_fields_set:
         raise UsageError(f"--test-share, --dev-share, --split-by: {source} has splits of its own; leave these options or its column away")
     clips.sort(key=lambda clip: (str(clip.utterance.path), clip.utterance.start_s))
-    return Corpus(str(source), clips if decided else split(clips, config, test=TEST_SHARE, dev=DEV_SHARE), problems=problems)
+    return Corpus(str(source), clips, None if decided else SHARES, problems=problems)
 
 
 def _tables(source: Path) -> list[tuple[Path, str | None]]:
@@ -128,21 +127,26 @@ def _json_rows(table: Path, text: str, problems: list[str]) -> Iterator[tuple[in
 
 
 def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    header = text.splitlines()[0]
-    delimiter = max("\t,;|", key=header.count)
+    header = text.lstrip("\n").splitlines()[0]
+    known = (mark for mark in "\t,;|" if all(_column(dict.fromkeys(_names(header, mark)), kind) for kind in ("file", "text")))
+    delimiter = next(known, "|" if "|" in header else max("\t,;", key=header.count))
     literal = delimiter in "\t|"  # the quotes of Common Voice and LJSpeech are only quotes
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL)
-    names: Sequence[str]
-    if delimiter == "|" and _column({name.strip(): name for name in header.split("|")}, "file") is None:
-        names = ("file_name", "text", "normalized_text")
+    names = _names(header, delimiter)
+    missing = next((kind for kind in ("file", "text") if _column(dict.fromkeys(names), kind) is None), None)
+    if missing and delimiter == "|":
+        names = ["file_name", "text", "normalized_text"]
+    elif missing:
+        raise CorpusError(f"{table}:1: has no column {' or '.join(_COLUMNS[missing])}; its columns are {', '.join(names)}")
     else:
-        names = [name.strip() for name in next(reader)]
-        for kind in ("file", "text"):
-            if _column(dict.fromkeys(names), kind) is None:
-                raise CorpusError(f"{table}:1: has no column {' or '.join(_COLUMNS[kind])}; its columns are {', '.join(names)}")
+        next(reader)
     for cells in reader:
         if any(cell.strip() for cell in cells):
             yield reader.line_num, dict(zip(names, cells, strict=False))
+
+
+def _names(header: str, delimiter: str) -> list[str]:
+    return [name.strip().strip('"') for name in header.split(delimiter)]
 
 
 def _column(row: Mapping[str, Any], kind: str) -> str | None:

@@ -25,18 +25,19 @@ _UNUSED: dict[str, tuple[str, ...]] = {
 
 
 class PrepareConfig(Config):
-    """Writes train.jsonl, dev.jsonl and test.jsonl (those that there are) and audio lengths, and checks every clip.
+    """Looks at every clip and writes train.jsonl, dev.jsonl and test.jsonl, those that there are. A second run does nothing.
 
-    The corpora: aishell (AISHELL-1, Mandarin, 170 hours; downloaded unless SOURCE is data_aishell.tgz or its extracted folder),
-    audiofolder (your own recordings: SOURCE is a folder with metadata.csv, .tsv or .jsonl), fsdd (spoken English digits; SOURCE is
-    its folder of recordings), manifest (SOURCE is a manifest to check, complete and copy), tuxpaint (the spoken captions of Tux
-    Paint, about 800 in each of nine languages, from Debian's package). A second run does nothing.
+    tuxpaint     Tux Paint's spoken captions in nine languages, from Debian
+    audiofolder  your recordings; SOURCE: a folder with metadata.csv, .tsv or .jsonl
+    manifest     a manifest to check, complete and copy; SOURCE: the .jsonl file
+    aishell      AISHELL-1, Mandarin, 170 h; SOURCE: data_aishell.tgz or folder
+    fsdd         the Free Spoken Digit Dataset, English; SOURCE: its folder
     """
 
     corpus: Annotated[CorpusName, Flag(positional=True)]
     """What to prepare."""
     source: Annotated[Path | None, Flag(positional=True)] = None
-    """The corpus's folder, archive or file; aishell and tuxpaint can be fetched without one."""
+    """The corpus's folder, archive or file; without one, tuxpaint and aishell are downloaded."""
     output: Annotated[Path, Flag(alias="-o")]
     """Folder for the manifests; audio that has to be extracted goes below it."""
     language: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,13 @@ class Clip:
     split: str = "train"
     where: str = ""  #: such as "metadata.csv:12: ", to begin a sentence about it with
 
-    def moved(self, split: str) -> Clip:
-        """The same clip in another split."""
-        return replace(self, split=split)
+
+@dataclass(frozen=True)
+class Shares:
+    """How large the test and dev splits are unless the user says otherwise, as shares of the clips."""
+
+    test: float = 0.0
+    dev: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Corpus:
 
     title: str
     clips: Sequence[Clip]
+    shares: Shares | None = None  #: to deal the clips out by; None: they know their splits
     left_out: Sequence[LeftOut] = ()  #: by rules of the corpus, which its module explains
     problems: Sequence[str] = ()  #: lines that cannot be used
     max_characters_per_second: float | None = None  #: of text; more means that the text is not what is said

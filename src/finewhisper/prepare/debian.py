@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from io import BufferedReader
 from pathlib import Path
 
 from finewhisper.errors import CorpusError
@@ -55,7 +56,7 @@ def extract(deb: Path, folder: Path, *, wanted: Callable[[str], str | None], hel
         bar(f"Extracting {deb.name}", None, " file") as progress,
         subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as dpkg,
     ):
-        assert dpkg.stdout is not None
+        assert isinstance(dpkg.stdout, BufferedReader)
         assert dpkg.stderr is not None
         try:
             return extract_stream(dpkg.stdout, str(deb), folder, wanted=wanted, tick=progress.update)

@@ -12,8 +12,7 @@ from pathlib import Path
 from finewhisper import manifest
 from finewhisper.errors import UsageError
 from finewhisper.prepare.config import PrepareConfig
-from finewhisper.prepare.corpus import Clip, Corpus
-from finewhisper.prepare.splits import split
+from finewhisper.prepare.corpus import Clip, Corpus, Shares
 from finewhisper.vocabulary import language_code
 
 
@@ -37,6 +36,4 @@ def read(source: Path, config: PrepareConfig) -> Corpus:
         Clip(replace(item, language=item.language or language, duration_s=None), source.stem, f"{source}:{item.line}: ")
         for item in utterances
     ]
-    if config.test_share or config.dev_share:
-        clips = split(clips, config, test=0.0, dev=0.0)
-    return Corpus(str(source), clips, problems=problems)
+    return Corpus(str(source), clips, Shares() if config.test_share or config.dev_share else None, problems=problems)

@@ -17,6 +17,7 @@ from finewhisper.manifest import Utterance
 from finewhisper.prepare import aishell, audiofolder, existing, fsdd, tuxpaint
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, LeftOut, Recipe
+from finewhisper.prepare.splits import split
 from finewhisper.progress import in_threads, track
 
 CORPORA = {
@@ -54,9 +55,9 @@ class Prepared:
     def __str__(self) -> str:
         state = "" if self.fresh else " (prepared before; nothing to do, --overwrite does it again)"
         lines = [f"{self.folder}: {self.title}{state}"]
-        for split, summary in self.splits.items():
+        for name, summary in self.splits.items():
             speakers = "" if summary.speakers is None else f"{summary.speakers:7,} speaker{'s' * (summary.speakers != 1)}"
-            lines.append(f"  {split + '.jsonl':<14}{summary.utterances:9,} utterances{summary.hours:9.2f} h{speakers}")
+            lines.append(f"  {name + '.jsonl':<14}{summary.utterances:9,} utterances{summary.hours:9.2f} h{speakers}")
         if self.left_out:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
             lines.append(f"  left out, see {self.left_out_list}: {reasons}")
@@ -80,6 +81,8 @@ def run(config: PrepareConfig) -> Prepared:
     recipe = CORPORA[config.corpus]
     corpus = recipe.read(recipe.fetch(config), config)
     clips, left_out = _usable(corpus, config)
+    if corpus.shares is not None:
+        clips = split(clips, corpus.shares, config)
     splits = {name: [clip.utterance for clip in clips if clip.split == name] for name in _names(clips)}
     prepared = Prepared(
         config.output,
@@ -160,7 +163,8 @@ def _prepared_before(config: PrepareConfig) -> Prepared | None:
         return None
     record = _record(config)
     if record is None:
-        names = [*SPLITS, config.source.stem] if config.corpus == "manifest" and config.source else list(SPLITS)
+        whole = _label(config) and not (config.test_share or config.dev_share)
+        names = [_label(config).removeprefix("-")] if whole else SPLITS
         there = next((path for name in names if (path := config.output / f"{name}.jsonl").exists()), None)
         if there is not None:
             raise StorageError(f"{there}: exists already, from elsewhere; choose another -o, or replace it with --overwrite")

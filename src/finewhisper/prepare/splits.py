@@ -6,39 +6,34 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from finewhisper.errors import UsageError
 from finewhisper.prepare.config import PrepareConfig
-from finewhisper.prepare.corpus import Clip
+from finewhisper.prepare.corpus import Clip, Shares
 from finewhisper.text import Normalizer
 
 #: Two texts are one where a listener could not tell them apart.
 same_text = Normalizer(("lower", "punctuation", "spaces"))
 
 
-def split(clips: Sequence[Clip], config: PrepareConfig, *, test: float, dev: float) -> list[Clip]:
+def split(clips: Sequence[Clip], shares: Shares, config: PrepareConfig) -> list[Clip]:
     """Deal clips out to train, dev and test; those that share a text (or a speaker) stay together.
 
-    Args:
-        test: share of the clips to test on, unless the configuration says otherwise.
-        dev: likewise.
-
     Raises:
-        UsageError: a split that was asked for would be empty.
+        UsageError: a split that was asked for would be empty, or a clip names no speaker.
     """
-    shares = {
-        "test": test if config.test_share is None else config.test_share,
-        "dev": dev if config.dev_share is None else config.dev_share,
-    }
+    asked = {"test": config.test_share, "dev": config.dev_share}
+    wanted = {name: getattr(shares, name) if share is None else share for name, share in asked.items()}
     key = _text if config.split_by == "text" else _speaker
-    splits = deal([key(clip) for clip in clips], shares, config.seed)
-    for name, share in shares.items():
-        if share and clips and name not in splits:
+    splits = deal([key(clip) for clip in clips], wanted, config.seed)
+    for name, share in asked.items():
+        if share and name not in splits:
             raise UsageError(
                 f"--{name}-share {share:g}: no {config.split_by} is that small a part of the {len(clips)} clips; "
                 f"raise the share, set it to 0, or choose another --split-by"
             )
-    return [clip.moved(name) for clip, name in zip(clips, splits, strict=True)]
+    return [replace(clip, split=name) for clip, name in zip(clips, splits, strict=True)]
 
 
 def deal(keys: Sequence[str], shares: dict[str, float], seed: int) -> list[str]:

@@ -29,12 +29,12 @@ from finewhisper.errors import CorpusError, UsageError
 from finewhisper.manifest import Utterance
 from finewhisper.prepare import debian
 from finewhisper.prepare.config import PrepareConfig
-from finewhisper.prepare.corpus import Clip, Corpus, LeftOut
-from finewhisper.prepare.splits import same_text, split
+from finewhisper.prepare.corpus import Clip, Corpus, LeftOut, Shares
+from finewhisper.prepare.splits import same_text
 from finewhisper.vocabulary import LANGUAGES, language_code
 
 PACKAGE = "tuxpaint-stamps-default"
-TEST_SHARE, DEV_SHARE = 0.18, 0.07
+SHARES = Shares(test=0.18, dev=0.07)
 MAX_CHARACTERS_PER_SECOND = 25.0
 
 #: Where Debian, other systems' packages and hand-made installations put the stamps.
@@ -100,7 +100,8 @@ def read(stamps: Path, config: PrepareConfig) -> Corpus:
         raise CorpusError(f"{stamps}: none of its {len(left_out)} recordings in {locale} has a usable caption; choose another --language")
     return Corpus(
         title=f"Tux Paint's spoken captions, {LANGUAGES[language]}",
-        clips=split(clips, config, test=TEST_SHARE, dev=DEV_SHARE),
+        clips=clips,
+        shares=SHARES,
         left_out=left_out,
         max_characters_per_second=MAX_CHARACTERS_PER_SECOND,
     )

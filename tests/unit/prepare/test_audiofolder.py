@@ -1,0 +1,206 @@
+"""Own recordings, in the forms that people and other tools keep them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finewhisper import manifest
+from finewhisper.errors import CorpusError, UsageError
+from finewhisper.manifest import Utterance
+from finewhisper.prepare.config import PrepareConfig
+from finewhisper.prepare.run import Prepared, run
+
+MakeClip = Callable[..., Path]
+
+
+def prepare(source: Path, output: Path, **options: object) -> Prepared:
+    return run(PrepareConfig(corpus="audiofolder", source=source, output=output, **options))
+
+
+def rows(prepared: Prepared) -> dict[str, list[Utterance]]:
+    return {name: manifest.read(prepared.manifest(name)) for name in prepared.splits}
+
+
+def everything(prepared: Prepared) -> dict[str, Utterance]:
+    return {row.path.name: row for split in rows(prepared).values() for row in split}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clip: MakeClip) -> Path:
+    for number in range(4):
+        clip(tmp_path / "mine" / f"{number}.wav", 1 + number)
+    return tmp_path / "mine"
+
+
+WITHOUT_SPLITS = {"test_share": 0.0, "dev_share": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.csv", 'file_name,transcription\n0.wav,"Well, yes."\n1.wav,No\n'),
+        ("metadata.csv", '\ufefffile_name;sentence\r\n0.wav;"Well, yes."\r\n1.wav;No\r\n'),
+        ("metadata.csv", '0.wav|"Well, yes."|Well, yes.\n1.wav|No|No\n'),
+        ("metadata.csv", '0|"Well, yes."\n1|No\n'),
+        ("metadata.tsv", 'path\tsentence\n0.wav\t"Well, yes."\n1.wav\tNo\n'),
+        ("metadata.jsonl", '{"file_name": "0.wav", "text": "Well, yes."}\n\n{"audio": {"path": "1.wav"}, "sentence": "No"}\n'),
+    ],
+)
+def test_the_forms_of_a_table(folder: Path, tmp_path: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content, encoding="utf-8", newline="")
+    found = everything(prepare(folder, tmp_path / "out", language="en", **WITHOUT_SPLITS))
+    assert {key: row.sentence.strip('"') for key, row in found.items()} == {"0.wav": "Well, yes.", "1.wav": "No"}
+    assert {row.language for row in found.values()} == {"en"}
+    assert (found["0.wav"].duration_s, found["1.wav"].duration_s) == (1.0, 2.0)
+
+
+def test_optional_columns(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_text(
+        "file_name,transcription,language,speaker_id,start,end,mood,empty\n"
+        "3.wav,One,bg,Ann,0.5,1.5,glad,\n3.wav,Two,pt-BR,Bob,2,,,\n2.wav,,Chinese,,,,sad,\n",
+        encoding="utf-8",
+    )
+    one, two, three = sorted(rows(prepare(folder, tmp_path / "out", **WITHOUT_SPLITS))["train"], key=lambda row: row.sentence or "~")
+    assert (one.start_s, one.end_s, one.duration_s, one.language) == (0.5, 1.5, 1.0, "bg")
+    assert one.extra == {"mood": "glad", "speaker": "Ann"}
+    assert (two.start_s, two.end_s, two.duration_s, two.language) == (2.0, None, 2.0, "pt")
+    assert (three.sentence, three.language, three.extra) == ("", "zh", {"mood": "sad"})
+
+
+def test_a_split_column(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_text("file_name,text,split\n0.wav,a,train\n1.wav,b,validation\n2.wav,c,TEST\n3.wav,d,\n")
+    found = {name: [row.sentence for row in split] for name, split in rows(prepare(folder, tmp_path / "out")).items()}
+    assert found == {"train": ["a", "d"], "dev": ["b"], "test": ["c"]}
+    with pytest.raises(UsageError, match="has splits of its own"):
+        prepare(folder, tmp_path / "out2", test_share=0.5)
+
+
+def test_split_folders(tmp_path: Path, clip: MakeClip) -> None:
+    for name, text in [("train", "a"), ("validation", "b"), ("test", "c")]:
+        clip(tmp_path / "hub" / name / "0.wav")
+        (tmp_path / "hub" / name / "metadata.jsonl").write_text(json.dumps({"file_name": "0.wav", "transcription": text}))
+    found = {name: [row.sentence for row in split] for name, split in rows(prepare(tmp_path / "hub", tmp_path / "out")).items()}
+    assert found == {"train": ["a"], "dev": ["b"], "test": ["c"]}
+
+
+def test_common_voice(tmp_path: Path, clip: MakeClip) -> None:
+    clip(tmp_path / "cv" / "clips" / "common_voice_bg_1.mp3")
+    (tmp_path / "cv" / "validated.tsv").write_text(
+        'client_id\tpath\tsentence\tup_votes\tlocale\nf00\tcommon_voice_bg_1.mp3\t"Да", каза той.\t2\tbg\n', encoding="utf-8"
+    )
+    row = rows(prepare(tmp_path / "cv" / "validated.tsv", tmp_path / "out", **WITHOUT_SPLITS))["train"][0]
+    assert row.path == tmp_path / "cv" / "clips" / "common_voice_bg_1.mp3"
+    assert (row.sentence, row.language, row.extra) == ('"Да", каза той.', "bg", {"speaker": "f00", "up_votes": "2"})
+
+
+def test_ljspeech(tmp_path: Path, clip: MakeClip) -> None:
+    clip(tmp_path / "lj" / "wavs" / "LJ001-0001.wav")
+    (tmp_path / "lj" / "metadata.csv").write_text('LJ001-0001|He said "1".|He said "one".\n')
+    row = rows(prepare(tmp_path / "lj", tmp_path / "out", language="en", **WITHOUT_SPLITS))["train"][0]
+    assert (row.path.name, row.sentence) == ("LJ001-0001.wav", 'He said "1".')
+    assert row.extra == {"normalized_text": 'He said "one".'}
+
+
+def test_splits_are_dealt_out_by_text(tmp_path: Path, clip: MakeClip) -> None:
+    lines = ["file_name,text"]
+    for number in range(40):
+        clip(tmp_path / "mine" / f"{number:02}.wav", 0.1)
+        lines.append(f"{number:02}.wav,Sentence {number % 20}.")
+    (tmp_path / "mine" / "metadata.csv").write_text("\n".join(lines))
+    found = rows(prepare(tmp_path / "mine", tmp_path / "out", language="en"))
+    assert {name: len(split) for name, split in found.items()} == {"train": 34, "dev": 2, "test": 4}
+    assert not {row.sentence for row in found["test"]} & {row.sentence for row in found["train"] + found["dev"]}
+
+
+TABLE = """file_name,text,language,start,end,split
+0.wav,fine,bg,,,
+,no file,bg,,,
+1.wav,tongue,Klingon,,,
+1.wav,words,bg,two,,
+1.wav,minus,bg,-1,,
+1.wav,reversed,bg,1.5,0.5,
+1.wav,where,bg,,,somewhere
+gone.wav,missing,bg,,,
+1.wav,late,bg,5,,
+"""
+
+
+def test_every_bad_row_is_reported_with_its_line(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_text(TABLE)
+    with pytest.raises(CorpusError, match="8 problems; correct the clips, or leave them out with --skip-bad") as caught:
+        prepare(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    where = f"{folder / 'metadata.csv'}:"
+    expected = {
+        3: "names no file in file_name or path",
+        4: "language 'Klingon' is not one of Whisper's",
+        5: "start must be seconds, 0 or more, not 'two'",
+        6: "start must be seconds, 0 or more, not '-1'",
+        7: "ends at 0.5 s, which is not after its start at 1.5 s",
+        8: "split 'somewhere' must be one of train, dev, test",
+        9: "gone.wav: no such file",
+        10: "start_time 5 s lies behind the end of",
+    }
+    for problem, (line, message) in zip(
+        sorted(caught.value.problems, key=lambda text: int(text.split(":")[1])), expected.items(), strict=True
+    ):
+        assert problem.startswith(f"{where}{line}: ")
+        assert message in problem
+
+
+def test_bad_rows_can_be_left_out_and_are_listed(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_text(TABLE)
+    prepared = prepare(folder, tmp_path / "out", skip_bad=True)
+    assert list(everything(prepared)) == ["0.wav"]
+    assert prepared.left_out == {"cannot be used": 8}
+    listed = (tmp_path / "out" / "left-out.tsv").read_text().splitlines()
+    assert len(listed) == 9
+    assert sum("gone.wav: no such file" in line for line in listed) == 1
+
+
+def test_broken_json_lines(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.jsonl").write_text(
+        '{"file_name": "0.wav", "text": "a"}\n{\n[1]\n{"file_name": ["x"], "text": "b"}\n{"file_name": "1.wav"}\n'
+    )
+    with pytest.raises(CorpusError) as caught:
+        prepare(folder, tmp_path / "out")
+    lines = [problem.removeprefix(f"{folder / 'metadata.jsonl'}:").split(": ")[0] for problem in caught.value.problems]
+    assert lines == ["2", "3", "4", "4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (None, "", r"holds no metadata\.csv, metadata\.tsv, metadata\.jsonl; write one with the columns file_name and transcription"),
+        ("metadata.csv", "", r"metadata\.csv: is empty"),
+        ("metadata.csv", "name,words\n0.wav,a\n", r"metadata\.csv:1: has no column file_name or path .*; its columns are name, words"),
+        ("metadata.csv", "file_name,words\n0.wav,a\n", r"metadata\.csv:1: has no column transcription or sentence"),
+        ("metadata.csv", "file_name,text\n", "no clip is left that can be used"),
+    ],
+)
+def test_no_usable_table(folder: Path, tmp_path: Path, name: str | None, content: str, message: str) -> None:
+    if name is not None:
+        (folder / name).write_text(content)
+    with pytest.raises(CorpusError, match=message):
+        prepare(folder, tmp_path / "out", **WITHOUT_SPLITS)
+
+
+def test_two_tables_or_none(folder: Path, tmp_path: Path) -> None:
+    for name in ("metadata.csv", "metadata.tsv"):
+        (folder / name).write_text("file_name,text\n0.wav,a\n")
+    with pytest.raises(CorpusError, match=r"holds metadata\.csv and metadata\.tsv; keep one of them"):
+        prepare(folder, tmp_path / "out")
+    with pytest.raises(CorpusError, match="no such file or folder"):
+        prepare(tmp_path / "gone", tmp_path / "out")
+    with pytest.raises(UsageError, match="--source: is required"):
+        run(PrepareConfig(corpus="audiofolder", output=tmp_path / "out"))
+
+
+def test_a_table_in_another_encoding(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_bytes("file_name,text\n0.wav,Привет\n".encode("cp1251"))
+    with pytest.raises(CorpusError, match=r"metadata\.csv: is not UTF-8 .*; save the file as UTF-8"):
+        prepare(folder, tmp_path / "out")
