@@ -63,9 +63,11 @@ def _loud(probabilities: Probabilities) -> Iterator[Span]:
 
 
 def _padded(found: list[Span], samples: int) -> list[Span]:
+    if not found:
+        return []
     padding = round(_PADDING_S * SAMPLE_RATE)
     starts, ends = [span.start for span in found], [span.end for span in found]
-    room_before = [starts[0], *((start - end) // 2 for start, end in zip(starts[1:], ends, strict=False))] if found else []
+    room_before = [starts[0], *((start - end) // 2 for start, end in zip(starts[1:], ends, strict=False))]
     room_after = [*room_before[1:], samples]
     return [
         Span(start - min(padding, before), min(end + min(padding, after), samples))

@@ -1,0 +1,171 @@
+"""What an evaluation found: printed in short, written as ``result.json``, drawn by ``report``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from finewhisper import __version__
+from finewhisper.audio import Seconds
+from finewhisper.evaluate.baseline import Baseline
+from finewhisper.evaluate.config import EvaluateConfig
+from finewhisper.evaluate.scores import Group, Row, Score
+from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
+from finewhisper.model import Context
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the scores were made with, beside the configuration."""
+
+    kind: str  #: of the model folder
+    model_sha256: str
+    engine: str  #: with its precision, such as "ctranslate2 int8"
+    context: Context
+    manifest_sha256: str
+    versions: dict[str, str]
+    languages_detected: bool  #: for at least one utterance
+
+    def decoding(self, config: EvaluateConfig) -> str:
+        """How text was made from audio, as in a signature."""
+        parts = [
+            "greedy" if config.beam_size == 1 else f"beam {config.beam_size}",
+            f"timestamps:{'yes' if config.timestamps else 'no'}",
+            f"context:trimmed+{self.context.margin_s:.1f}s" if self.context.trimmed else "context:30s",
+        ]
+        if config.task != "transcribe":
+            parts.append(f"task:{config.task}")
+        if self.languages_detected:
+            parts.append("language:detected")
+        return ",".join(parts)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The value of ``finewhisper evaluate``."""
+
+    config: EvaluateConfig
+    setting: Setting
+    groups: tuple[Group, ...]  #: all utterances, then each language by itself where there are several
+    skipped: tuple[str, ...]  #: one sentence for each clip that was left out
+    seconds: Seconds  #: that transcribing took, decoding of audio included, loading of the model not
+    baseline: Baseline | None
+    created: datetime
+
+    @property
+    def everything(self) -> Group:
+        return self.groups[0]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self.everything.rows
+
+    @property
+    def title(self) -> str:
+        return self.config.title or f"{self.config.model.resolve().name} on {self.config.manifest.name}"
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """The set's scores by name, "WER" and "CER"; no WER where no language has words."""
+        return named(self.everything)
+
+    @property
+    def report(self) -> Path:
+        return self.config.output / "report.html"
+
+    def signature(self, name: str) -> str:
+        """What a score must be quoted with: two scores are comparable where all but the engine and version agree."""
+        parts = [
+            name,
+            f"normalize:{self.everything.normalizers}",
+            f"decoding:{self.setting.decoding(self.config)}",
+            f"engine:{self.setting.engine}",
+            f"finewhisper {__version__}",
+            f"manifest:{self.setting.manifest_sha256[:12]}",
+        ]
+        if self.config.limit is not None:
+            parts.append(f"first:{self.config.limit}")
+        if self.skipped:
+            parts.append(f"skipped:{len(self.skipped)}")
+        return "|".join(parts)
+
+    def json(self) -> dict[str, Any]:
+        """The content of ``result.json``."""
+        content: dict[str, Any] = {
+            "title": self.title,
+            "created": self.created.isoformat(timespec="seconds"),
+            **_json(self.everything),
+            "signature": {name.lower(): self.signature(name) for name in self.scores},
+            "seconds": round(self.seconds, 2),
+            "skipped": list(self.skipped),
+            "languages": {group.name: _json(group) for group in self.groups[1:]},
+            "model": {"path": str(self.config.model), "kind": self.setting.kind, "sha256": self.setting.model_sha256},
+            "engine": self.setting.engine,
+            "manifest": {"path": str(self.config.manifest), "sha256": self.setting.manifest_sha256},
+            "bootstrap": {"replications": REPLICATIONS, "seed": SEED, "level": 0.95},
+            "config": self.config.model_dump(mode="json"),
+            "versions": self.setting.versions,
+        }
+        if self.baseline is not None:
+            content["baseline"] = {
+                "path": str(self.baseline.path),
+                "title": self.baseline.title,
+                "model": self.baseline.model,
+                "signature": dict(self.baseline.signature),
+            }
+        return content
+
+    def __str__(self) -> str:
+        lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for group in self.groups for cells in _cells(group)]])
+        lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
+        lines += [self.signature(name) for name in self.scores]
+        return "\n".join([*lines, f"report: {self.report}"])
+
+
+def named(group: Group) -> dict[str, Score]:
+    """A group's scores by name."""
+    words = {} if group.words is None else {NAMES["word"]: group.words}
+    return words | {NAMES["character"]: group.characters}
+
+
+_HEADINGS = ("", "utterances", "audio", "score", "%", "95 % interval", "sub", "del", "ins", "of", "baseline %", "change", "points")
+
+
+def _cells(group: Group) -> list[tuple[str, ...]]:
+    """A line of the printed table for each score."""
+    found: list[tuple[str, ...]] = []
+    for name, score in named(group).items():
+        size = (group.name, str(len(group.rows)), f"{group.audio_s:.0f} s")
+        rate = score.rate
+        counts = (str(rate.substitutions), str(rate.deletions), str(rate.insertions), str(rate.reference_units))
+        cells: tuple[str, ...] = (*size, name, f"{rate.percent:.2f}", _or_dash(score.interval), *counts)
+        if score.before is not None:
+            relative = "–" if score.relative is None else f"{score.relative:+.1f} %"
+            cells = (*cells, f"{score.before.rate.percent:.2f}", relative, _or_dash(score.difference))
+        found.append(cells)
+    return found
+
+
+def _or_dash(interval: Interval | None) -> str:
+    return "–" if interval is None else str(interval)
+
+
+def _aligned(table: list[tuple[str, ...]]) -> list[str]:
+    """The first column to the left, all others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in table
+    ]
+
+
+def _json(group: Group) -> dict[str, Any]:
+    return {
+        "wer": None if group.words is None else group.words.json(),
+        "cer": group.characters.json(),
+        "normalize": group.normalizers,
+        "utterances": len(group.rows),
+        "no_speech": group.no_speech,
+        "audio_s": round(group.audio_s, 2),
+    }

@@ -1,0 +1,114 @@
+"""``finewhisper evaluate``, from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from finewhisper import manifest
+from finewhisper.audio import Seconds
+from finewhisper.engines import Engine, load_engine
+from finewhisper.errors import ManifestError
+from finewhisper.evaluate import clips, report, table
+from finewhisper.evaluate.baseline import RESULT_NAME, Baseline
+from finewhisper.evaluate.config import EvaluateConfig
+from finewhisper.evaluate.curves import Curves
+from finewhisper.evaluate.result import Evaluation, Setting
+from finewhisper.evaluate.scores import groups, normalizers, require_unit, score, written
+from finewhisper.files import atomic_folder, require_absent, sha256
+from finewhisper.manifest import Utterance
+from finewhisper.model import ModelFolder, versions
+from finewhisper.progress import bar
+from finewhisper.transcribe.transcriber import Transcriber
+from finewhisper.transcript import DecodeOptions
+
+#: Whose versions can change a score.
+_PACKAGES = ("ctranslate2", "torch", "transformers", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
+
+
+def run(config: EvaluateConfig) -> Evaluation:
+    """Score a model on a manifest and write the table and the page.
+
+    Raises:
+        FinewhisperError: the model, the manifest, a clip of it (unless ``skip_bad``) or the baseline cannot be used.
+    """
+    require_absent(config.output, replace=config.overwrite)
+    folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
+    curves = Curves.read(config.model)
+    baseline = Baseline.read(config.baseline) if config.baseline else None
+    utterances, skipped = _usable(config)
+    languages = [config.language or utterance.language for utterance in utterances]
+    digest = sha256(config.manifest)
+    if baseline is not None:
+        baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
+
+    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
+    heard, seconds = _transcribe(engine, utterances, config)
+
+    rows = score(utterances, heard, config)
+    setting = Setting(
+        folder.kind,
+        folder.fingerprint(),
+        f"{engine.name} {engine.precision}",
+        engine.context,
+        digest,
+        versions(*_PACKAGES),
+        None in languages,
+    )
+    before = None if baseline is None else [baseline.rows[row.line] for row in rows]
+    evaluation = Evaluation(
+        config, setting, tuple(groups(rows, before, config)), tuple(skipped), seconds, baseline, datetime.now(timezone.utc)
+    )
+    with atomic_folder(config.output, replace=config.overwrite) as output:
+        table.write(output / table.NAME, rows)
+        (output / RESULT_NAME).write_text(json.dumps(evaluation.json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        (output / evaluation.report.name).write_text(report.render(evaluation, utterances, curves), encoding="utf-8")
+    return evaluation
+
+
+def _usable(config: EvaluateConfig) -> tuple[list[Utterance], list[str]]:
+    """The utterances to score, measured, and the clips that are left out."""
+    listed = manifest.read(config.manifest)[: config.limit]
+    require_unit(listed, config)
+    utterances, problems = clips.measure(listed, config.manifest)
+    if problems and not (config.skip_bad and utterances):
+        step = "none is left" if config.skip_bad else "correct these lines, or leave them out of the scores with --skip-bad"
+        raise ManifestError(
+            f"{config.manifest}: {len(problems)} of {len(listed)} clips cannot be used; {step}", problems, limit=len(problems)
+        )
+    return utterances, problems
+
+
+def _references(utterances: Sequence[Utterance], config: EvaluateConfig) -> dict[int, str]:
+    return {
+        utterance.line: config.normalizer(written(config.language or utterance.language, config))(utterance.sentence)
+        for utterance in utterances
+    }
+
+
+def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: EvaluateConfig) -> tuple[list[tuple[str, str]], Seconds]:
+    """Each utterance's text and the language it was heard in, and the seconds it took.
+
+    The longest come first, so that memory is tested at once and the bar does not flatter.
+    """
+    options = DecodeOptions(task=config.task, timestamps=config.timestamps, beam_size=config.beam_size, batch_size=config.batch_size)
+    order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
+    ordered = [utterances[index] for index in order]
+    began = time.perf_counter()
+    with bar("transcribing", round(sum(utterance.duration_s or 0.0 for utterance in utterances)), " s") as progress:
+        heard_s = 0.0
+
+        def advance(more_s: Seconds) -> None:
+            nonlocal heard_s
+            heard_s += more_s
+            progress.update(round(heard_s) - progress.n)
+
+        transcripts = Transcriber(engine, options).transcribe_clips(
+            (utterance.waveform() for utterance in ordered),
+            languages=[config.language or utterance.language for utterance in ordered],
+            progress=advance,
+        )
+        heard = dict(zip(order, ((transcript.text, transcript.language) for transcript in transcripts), strict=True))
+    return [heard[index] for index in range(len(utterances))], time.perf_counter() - began

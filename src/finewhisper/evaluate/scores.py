@@ -1,0 +1,194 @@
+"""Scored utterances, and the scores of sets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from finewhisper.audio import Seconds
+from finewhisper.errors import UsageError
+from finewhisper.evaluate.config import EvaluateConfig
+from finewhisper.manifest import Utterance
+from finewhisper.metrics import ErrorRate, Interval, Unit, difference, interval, total, utterance_rates
+from finewhisper.transcript import UNSPACED
+from finewhisper.vocabulary import LANGUAGES
+
+
+@dataclass(frozen=True)
+class Row:
+    """One utterance: what was said, what was heard, and the errors between their normalised forms."""
+
+    line: int  #: in the manifest, from 1
+    id: str
+    language: str | None  #: given by the manifest or --language; None: detected
+    detected_language: str | None  #: what the model took it for where none was given
+    speaker: str | None
+    duration_s: Seconds
+    reference: str
+    hypothesis: str
+    normalized_reference: str
+    normalized_hypothesis: str
+    words: ErrorRate | None  #: None for languages written without spaces
+    characters: ErrorRate
+
+    def rate(self, unit: str = "auto") -> ErrorRate:
+        """The rate that the row is judged by: words where there are any, unless characters are asked for."""
+        return self.characters if self.words is None or unit == "character" else self.words
+
+
+@dataclass(frozen=True)
+class Score:
+    """The rate of a set, how sure it is, and what it was in the baseline."""
+
+    rate: ErrorRate
+    interval: Interval | None  #: percent
+    before: Score | None = None
+    difference: Interval | None = None  #: this rate minus the baseline's, percentage points
+
+    @property
+    def relative(self) -> float | None:
+        """Change against the baseline in percent of the baseline's rate; negative is better."""
+        if self.before is None or not 0 < self.before.rate.percent < float("inf"):
+            return None
+        return 100.0 * (self.rate.percent / self.before.rate.percent - 1)
+
+    def json(self) -> dict[str, Any]:
+        """As in ``result.json``; null where a rate is not finite."""
+        content: dict[str, Any] = {
+            "percent": _finite(self.rate.percent),
+            "errors": self.rate.errors,
+            "substitutions": self.rate.substitutions,
+            "deletions": self.rate.deletions,
+            "insertions": self.rate.insertions,
+            "reference_units": self.rate.reference_units,
+            "interval": _pair(self.interval),
+        }
+        if self.before is not None:
+            change = {"relative_change": _finite(self.relative), "difference_interval": _pair(self.difference)}
+            content["baseline"] = self.before.json() | change
+        return content
+
+
+@dataclass(frozen=True)
+class Group:
+    """The scores of the utterances of one language, or of all."""
+
+    name: str  #: the language, or "all"
+    rows: tuple[Row, ...]
+    words: Score | None  #: over the rows whose language has words; None where there are none
+    characters: Score
+    normalizers: str  #: as in the signature
+
+    @property
+    def audio_s(self) -> Seconds:
+        return sum(row.duration_s for row in self.rows)
+
+    @property
+    def no_speech(self) -> int:
+        """Rows in which nothing is said."""
+        return sum(not row.normalized_reference for row in self.rows)
+
+    @property
+    def wordless(self) -> int:
+        """Rows in languages written without spaces."""
+        return sum(row.words is None for row in self.rows)
+
+
+def score(utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]], config: EvaluateConfig) -> list[Row]:
+    """Compare each utterance with the (text, language) that a model heard."""
+    languages = [config.language or utterance.language for utterance in utterances]
+    pairs = []
+    for utterance, (text, _), language in zip(utterances, heard, languages, strict=True):
+        normalizer = config.normalizer(written(language, config))
+        pairs.append((normalizer(utterance.sentence), normalizer(text)))
+    words = utterance_rates([pair[0] for pair in pairs], [pair[1] for pair in pairs], "word")
+    characters = utterance_rates([pair[0] for pair in pairs], [pair[1] for pair in pairs], "character")
+    return [
+        Row(
+            line=utterance.line,
+            id=utterance.id,
+            language=language,
+            detected_language=None if language else spoken,
+            speaker=_text(utterance.extra.get("speaker")),
+            duration_s=utterance.duration_s or 0.0,
+            reference=utterance.sentence,
+            hypothesis=text,
+            normalized_reference=pair[0],
+            normalized_hypothesis=pair[1],
+            words=None if written(language, config) in UNSPACED else words[index],
+            characters=characters[index],
+        )
+        for index, (utterance, (text, spoken), language, pair) in enumerate(zip(utterances, heard, languages, pairs, strict=True))
+    ]
+
+
+def written(language: str | None, config: EvaluateConfig) -> str | None:
+    """The language of the text: what is translated is English."""
+    return "en" if config.task == "translate" else language
+
+
+def require_unit(utterances: Sequence[Utterance], config: EvaluateConfig) -> None:
+    """Refuse to count words where no language of the manifest has them, before any work is done."""
+    languages = {written(config.language or utterance.language, config) for utterance in utterances}
+    if config.unit == "word" and languages <= UNSPACED:
+        raise UsageError(f"--unit word: {', '.join(sorted(filter(None, languages)))} is written without spaces; use --unit character")
+
+
+def groups(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig) -> list[Group]:
+    """All rows, then each language by itself where there are several.
+
+    Args:
+        before: the same utterances in the same order, heard by the baseline.
+    """
+    languages = sorted({row.language for row in rows}, key=lambda language: language or "")
+    found = [_group("all" if len(languages) > 1 else _name(languages[0]), rows, before, config)]
+    for language in languages if len(languages) > 1 else []:
+        chosen = [index for index, row in enumerate(rows) if row.language == language]
+        earlier = None if before is None else [before[index] for index in chosen]
+        found.append(_group(_name(language), [rows[index] for index in chosen], earlier, config))
+    return found
+
+
+def _name(language: str | None) -> str:
+    return LANGUAGES[language] if language else "language not given"
+
+
+def _group(name: str, rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig) -> Group:
+    worded = [index for index, row in enumerate(rows) if row.words is not None]
+    return Group(
+        name,
+        tuple(rows),
+        _score(rows, before, worded, "word") if worded else None,
+        _score(rows, before, range(len(rows)), "character"),
+        normalizers({row.language for row in rows}, config),
+    )
+
+
+def normalizers(languages: Collection[str | None], config: EvaluateConfig) -> str:
+    """The normalisers' steps, as in a signature: ``basic+spaces``, or ``bg,en:basic+spaces;zh:simplified+…`` where they differ."""
+    named: dict[str, list[str]] = {}
+    for language in sorted(languages, key=lambda language: language or ""):
+        named.setdefault(str(config.normalizer(written(language, config))), []).append(language or "unknown")
+    return next(iter(named)) if len(named) == 1 else ";".join(f"{','.join(codes)}:{steps}" for steps, codes in named.items())
+
+
+def _score(rows: Sequence[Row], before: Sequence[Row] | None, chosen: Sequence[int], unit: Unit) -> Score:
+    rates = [rows[index].rate(unit) for index in chosen]
+    if before is None:
+        return Score(total(rates, unit), interval(rates))
+    earlier = [before[index].rate(unit) for index in chosen]
+    base = Score(total(earlier, unit), interval(earlier))
+    return Score(total(rates, unit), interval(rates), base, difference(earlier, rates))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or value == float("inf") else round(value, 4)
+
+
+def _pair(found: Interval | None) -> list[float] | None:
+    return None if found is None else [round(found.low, 4), round(found.high, 4)]

@@ -1,0 +1,41 @@
+"""Evaluations made of given words, so that every figure in them is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from finewhisper.evaluate.baseline import Baseline
+from finewhisper.evaluate.config import EvaluateConfig
+from finewhisper.evaluate.result import Evaluation, Setting
+from finewhisper.evaluate.scores import groups, score
+from finewhisper.manifest import Utterance
+from finewhisper.model import Context
+
+#: (language, said, heard)
+Said = tuple[str | None, str, str]
+Make = Callable[..., tuple[Evaluation, list[Utterance]]]
+
+
+def evaluated_in(folder: Path) -> Make:
+    """A function that makes an evaluation of what is said and heard in clips of the fixture ``speech_folder``, and its utterances."""
+
+    def make(
+        said: Sequence[Said], *, baseline: Baseline | None = None, skipped: Sequence[str] = (), **options: object
+    ) -> tuple[Evaluation, list[Utterance]]:
+        config = EvaluateConfig.model_validate({"model": folder, "manifest": folder / "train.jsonl", "output": folder / "out"} | options)
+        utterances = [
+            Utterance(
+                folder / "audio" / f"clip{index % 8}.wav", sentence, language, 0.5 + index % 8, extra={"speaker": "Ann"}, line=index + 1
+            )
+            for index, (language, sentence, _) in enumerate(said)
+        ]
+        rows = score(utterances, [(heard, "en") for _, _, heard in said], config)
+        setting = Setting("transformers", "0" * 64, "transformers float32", Context(trimmed=True), "1" * 64, {"finewhisper": "1"}, False)
+        before = None if baseline is None else [baseline.rows[row.line] for row in rows]
+        made = tuple(groups(rows, before, config))
+        created = datetime(2026, 1, 2, tzinfo=timezone.utc)
+        return Evaluation(config, setting, made, tuple(skipped), 2.0, baseline, created), utterances
+
+    return make
