@@ -97,8 +97,8 @@ def read(path: Path) -> Variables:
     Raises:
         ModelError: it is cut short, damaged, of another version, or not a Whisper model.
     """
-    stream = _Stream(np.memmap(path, dtype=np.uint8, mode="r"))
     try:
+        stream = _Stream(np.memmap(path, dtype=np.uint8, mode="r"))
         version = stream.number("I")
         if version != _BINARY_VERSION:
             raise ModelError(

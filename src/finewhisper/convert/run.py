@@ -112,8 +112,8 @@ def _with_tokenizer(source: ModelFolder, copy: ModelFolder) -> Iterator[ModelFol
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name in ("model.bin", "config.json"):
-            (folder / name).symlink_to((source.path / name).resolve())
+        for path in source.path.iterdir():
+            (folder / path.name).symlink_to(path.resolve())
         shutil.copyfile(copy.path / "tokenizer.json", folder / "tokenizer.json")
         yield ModelFolder.open(folder, source.kind)
 

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from finewhisper import progress
 from finewhisper.convert import companions
 from finewhisper.convert.config import Quantization
@@ -52,7 +54,18 @@ def decoding_config(generation: dict[str, Any], config: dict[str, Any], vocabula
 
 
 def _write_weights(source: ModelFolder, target: Path, quantization: Quantization) -> None:
-    """Let CTranslate2's converter fill ``target``: safetensors only, and nothing from the network."""
+    """Let CTranslate2's converter fill ``target``."""
+    converter = _converter(source)
+    with progress.bar(f"convert to {quantization}", 1, "model") as done:
+        try:
+            converter.convert(str(target), quantization=quantization, force=True)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise ModelError(f"{source.path}: CTranslate2 cannot convert it ({error})") from error
+        done.update()
+
+
+def _converter(source: ModelFolder) -> Any:
+    """CTranslate2's converter, held to safetensors and to this machine: it would take a pickle, and ask the hub."""
     try:
         import torch  # noqa: F401 - without it CTranslate2 fails later, with a NameError
         import transformers  # noqa: F401
@@ -63,14 +76,12 @@ def _write_weights(source: ModelFolder, target: Path, quantization: Quantization
 
     class Converter(TransformersConverter):  # type: ignore[misc]
         def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
-            return super().load_model(model_class, path, use_safetensors=True, local_files_only=True, **options)
+            try:
+                return super().load_model(model_class, path, use_safetensors=True, local_files_only=True, **options)
+            except (OSError, SafetensorError) as error:  # caught here, because an OSError of writing is about the disk
+                raise ModelError(f"{source.path}: cannot be loaded ({error}); download the model again") from error
 
         def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:
             return super().load_tokenizer(tokenizer_class, path, local_files_only=True, **options)
 
-    with progress.bar(f"convert to {quantization}", 1, "model") as done:
-        try:
-            Converter(str(source.path)).convert(str(target), quantization=quantization, force=True)
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise ModelError(f"{source.path}: CTranslate2 cannot convert it ({error})") from error
-        done.update()
+    return Converter(str(source.path))

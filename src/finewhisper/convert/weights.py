@@ -39,7 +39,9 @@ class _Safetensors:
 
 
 def largest_error(transformers: ModelFolder, ctranslate2: ModelFolder) -> float:
-    """The largest difference between two weights, relative to the largest weight of the tensor that they belong to.
+    """The largest difference between two weights, relative to the largest of the matrix that CTranslate2 keeps them in.
+
+    That is the scale of int16; query, key and value are one matrix there.
 
     Raises:
         ModelError: one of the folders lacks a tensor, or has it in another shape.
@@ -52,7 +54,7 @@ def largest_error(transformers: ModelFolder, ctranslate2: ModelFolder) -> float:
         ours, theirs = tensors[tensor.name], tensor.values(variables)
         if ours.shape != theirs.shape:
             raise ModelError(f"{transformers.path}: {tensor.name} has shape {ours.shape}, in {ctranslate2.path} it has {theirs.shape}")
-        scale = float(np.abs(ours).max()) or 1.0
+        scale = float(np.abs(variables.float32(tensor.source)).max()) or 1.0
         error = float(np.abs(ours - theirs).max()) / scale
         worst = max(worst, error) if np.isfinite(error) else float("inf")
     return worst

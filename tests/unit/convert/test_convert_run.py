@@ -1,0 +1,220 @@
+"""The verb: what it refuses before any work, what it leaves behind, and what it does not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finewhisper.convert import run as module
+from finewhisper.convert import to_ctranslate2
+from finewhisper.convert.config import ConvertConfig
+from finewhisper.convert.run import Converted, run
+from finewhisper.engines import load_engine
+from finewhisper.errors import AudioError, FinewhisperError, ModelError, StorageError, UsageError, VerificationError
+from finewhisper.model import Context, ModelCard, ModelFolder
+
+pytestmark = pytest.mark.real
+
+
+def convert(source: Path, target: Path, to: Any = "ctranslate2", **options: Any) -> Converted:
+    return run(ConvertConfig(source=source, target=target, to=to, **options))
+
+
+def test_the_copy_is_whole_says_how_it_compared_and_remembers_its_context(random_model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tuned"
+    shutil.copytree(random_model, source)
+    ModelCard(context=Context(trimmed=True, margin_s=0.5), languages=("bg",)).write(source)
+    result = convert(source, tmp_path / "ct2", quantization="float16")
+    assert {path.name for path in (tmp_path / "ct2").iterdir()} == {
+        "config.json", "finewhisper.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json",
+    }  # fmt: skip
+    card = ModelFolder.open(tmp_path / "ct2", "ctranslate2").card
+    assert card.context == Context(trimmed=True, margin_s=0.5)
+    assert card.languages == ("bg",)
+    assert card.verification is not None
+    assert card.verification["source"]["fingerprint"] == ModelFolder.open(source).fingerprint()
+    assert card.verification["quantization"] == "float16"
+    assert 0 < card.verification["encoder_error"] < 5e-3
+    assert result.agreement is not None
+    assert result.size == (tmp_path / "ct2" / "model.bin").stat().st_size
+    assert "largest error of a weight" in str(result)
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_the_config_tells_ctranslate2_what_the_generation_config_says(base_model: Path, random_model: Path, tmp_path: Path) -> None:
+    convert(random_model, tmp_path / "ct2", verify=False)
+    config = json.loads((tmp_path / "ct2" / "config.json").read_text())
+    generation = json.loads((base_model / "generation_config.json").read_text())
+    assert config["suppress_ids"] == generation["suppress_tokens"]
+    assert config["suppress_ids_begin"] == generation["begin_suppress_tokens"]
+    assert config["alignment_heads"] == generation["alignment_heads"]
+    assert config["lang_ids"] == list(range(50259, 50358))
+    tokens = json.loads((tmp_path / "ct2" / "vocabulary.json").read_text(encoding="utf-8"))
+    assert len(tokens) == 51865
+    assert tokens[50257:50260] + tokens[-1:] == ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|30.00|>"]
+
+
+def test_a_generation_config_without_lists_still_loads(random_model: Path, tmp_path: Path) -> None:
+    """Null where CTranslate2 wants a list makes it fail when it loads, long after the conversion."""
+    source = tmp_path / "bare"
+    shutil.copytree(random_model, source)
+    path = source / "generation_config.json"
+    dropped = {"suppress_tokens", "begin_suppress_tokens", "alignment_heads"}
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name not in dropped}))
+    convert(source, tmp_path / "ct2")
+    assert json.loads((tmp_path / "ct2" / "config.json").read_text())["alignment_heads"] == [[1, 0], [1, 1]]
+
+
+def test_given_speech_is_what_is_compared(random_model: Path, speech_folder: Path, tmp_path: Path) -> None:
+    audio = (speech_folder / "audio" / "clip7.wav",)
+    result = convert(random_model, tmp_path / "ct2", verify_audio=audio, manifest=speech_folder / "train.jsonl", limit=2, language="en")
+    assert result.agreement is not None
+    assert [clip.name for clip in result.agreement.clips] == ["clip7.wav", "clip0", "clip1"]
+
+
+def test_a_ctranslate2_folder_without_a_tokenizer_comes_back(tiny_en_ct2_model: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("model.bin", "config.json", "vocabulary.txt"):
+        shutil.copyfile(tiny_en_ct2_model / name, bare / name)
+    result = convert(bare, tmp_path / "hf", to="transformers")
+    assert result.agreement is not None
+    assert result.agreement.good
+    assert load_engine(ModelFolder.open(tmp_path / "hf"), device="cpu").vocabulary.size == 51864
+    assert sorted(path.name for path in bare.iterdir()) == ["config.json", "model.bin", "vocabulary.txt"]
+
+
+def test_without_verification_nothing_is_claimed(random_model: Path, tmp_path: Path) -> None:
+    result = convert(random_model, tmp_path / "ct2", verify=False)
+    assert "not compared" in str(result)
+    verification = ModelFolder.open(tmp_path / "ct2").card.verification
+    assert verification is not None
+    assert set(verification) == {"source", "quantization"}
+
+
+def test_a_copy_that_differs_is_not_kept(random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+
+    def write_another_model(source: ModelFolder, target: Path, quantization: Any) -> None:
+        if not other.exists():
+            import torch
+
+            from finewhisper import whisper
+
+            model = whisper.load(source)
+            with torch.no_grad():
+                model.model.encoder.layers[1].fc1.weight[3] += 0.5
+            other.mkdir()
+            whisper.save(model, source.path, other)
+        original(ModelFolder.open(other), target, quantization)
+
+    original = to_ctranslate2.write
+    monkeypatch.setattr(module.to_ctranslate2, "write", write_another_model)
+    with pytest.raises(VerificationError, match=r"does not say what .* so it was not kept[\s\S]*encoder 30 s[\s\S]*--verify-audio"):
+        convert(random_model, tmp_path / "ct2")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def not_whisper(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "wav2vec2"}')
+
+
+def adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+
+
+def only_a_pickle(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def other_vocabulary(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 51866}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "no such model folder"),
+        (lambda folder: (folder / "generation_config.json").unlink(), r"without generation_config\.json"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), r"without tokenizer\.json"),
+        (not_whisper, "type 'wav2vec2', not Whisper"),
+        (adapter, "merge it first: finewhisper merge"),
+        (only_a_pickle, "no safetensors weights .*a pickle"),
+        (other_vocabulary, r"tokenizer\.json has 51865 tokens, config\.json says 51866"),
+    ],
+)
+def test_sources_that_cannot_be_converted(random_model: Path, tmp_path: Path, spoil: Any, message: str) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(random_model, source)
+    spoil(source)
+    with pytest.raises(ModelError, match=message):
+        convert(source, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"to": "transformers"}, UsageError, "is a transformers folder already"),
+        ({"language": "klingon"}, UsageError, "klingon"),
+        ({"verify_audio": (Path("missing.wav"),)}, AudioError, r"missing\.wav: no such file"),
+        ({"manifest": Path("missing.jsonl")}, FinewhisperError, r"missing\.jsonl: no such manifest"),
+    ],
+)
+def test_options_are_checked_before_any_work(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Any, error: type[Exception], message: str
+) -> None:
+    monkeypatch.setattr(module, "_write", lambda *_: pytest.fail("work was begun"))
+    with pytest.raises(error, match=message):
+        convert(random_model, tmp_path / "target", **options)
+
+
+def test_a_transformers_folder_cannot_be_int8(tiny_en_ct2_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--quantization int8: a transformers folder holds float32 or float16"):
+        convert(tiny_en_ct2_model, tmp_path / "target", to="transformers", quantization="int8")
+
+
+def test_a_target_that_is_there_is_kept(random_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):  # what finewhisper did not write it does not replace
+        with pytest.raises(StorageError, match="target"):
+            convert(random_model, tmp_path / "target", overwrite=overwrite)
+    assert (tmp_path / "target" / "thesis.txt").read_text() == "years of work"
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_pickle_beside_other_safetensors_is_never_loaded(random_model: Path, tmp_path: Path) -> None:
+    """transformers would fall back to pytorch_model.bin where no model.safetensors is."""
+    source = tmp_path / "source"
+    shutil.copytree(random_model, source)
+    (source / "model.safetensors").rename(source / "other.safetensors")
+    (source / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
+    with pytest.raises(ModelError):
+        convert(source, tmp_path / "target")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_network_is_not_asked(random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: asked.append(arguments) or [])
+    convert(random_model, tmp_path / "ct2", verify=False)
+    convert(tmp_path / "ct2", tmp_path / "back", to="transformers", verify=False)
+    assert asked == []
