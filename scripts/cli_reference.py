@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from pathlib import Path
 
 from finewhisper.cli import VERBS, Verb, load
-from finewhisper.config import Option, options
+from finewhisper.config import Option, is_table, options, paragraphs
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 
@@ -37,7 +36,7 @@ def page() -> str:
 
 def section(name: str, verb: Verb) -> str:
     config_type = load(verb.config)
-    description = inspect.cleandoc(config_type.__doc__ or "").replace("``", "`")
+    description = "\n\n".join(f"```text\n{text}\n```" if is_table(text) else text for text in paragraphs(config_type))
     rows = "\n".join(row(option, name) for option in options(config_type))
     return f"\n## {name}\n\n{verb.summary}\n\n{description}\n\n| Option | Default | Meaning | Variable |\n|---|---|---|---|\n{rows}\n"
 

@@ -162,10 +162,12 @@ def _app(name: str, verb: Verb, config_type: type[Config], *, helping: bool = Fa
     """
     import cyclopts
 
-    text = inspect.cleandoc(config_type.__doc__ or "").replace("``", "")
+    from finewhisper.config import paragraphs
+
     app = cyclopts.App(
         name=f"finewhisper {name}",
-        help=f"{verb.summary}\n\n{text}",
+        usage=f"Usage: finewhisper {name} {_usage(config_type)}",
+        help="\n\n".join([verb.summary, *paragraphs(config_type)]),
         help_format="plaintext",
         help_flags=[],
         help_epilogue=(
@@ -191,7 +193,7 @@ def _signature(config_type: type[Config], *, helping: bool) -> Callable[..., Non
             "__".join(option.path),
             inspect.Parameter.POSITIONAL_OR_KEYWORD if option.flag.positional else inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if helping and option.field.is_required() else None,
-            annotation=_annotation(option),
+            annotation=_annotation(option, helping=helping),
         )
         for option in options(config_type)
     ]
@@ -204,21 +206,37 @@ def _signature(config_type: type[Config], *, helping: bool) -> Callable[..., Non
     return command
 
 
-def _annotation(option: Option) -> Any:
+def _annotation(option: Option, *, helping: bool) -> Any:
     """What cyclopts should know of an option: its names, how many values it takes, and its line in the help."""
     import cyclopts
 
+    is_off = option.type is bool and option.default == "false"  # --no-overwrite is understood, but not worth a place in the help
     parameter = cyclopts.Parameter(
         name=option.name,
         alias=option.flag.alias,
         help=option.help,
         **_metavar(option),
-        show_default=(lambda _: option.default) if option.default else False,
+        show_default=(lambda _: option.default) if option.default and not is_off else False,
+        negative=() if helping and is_off else None,
         negative_iterable=(),
         consume_multiple=option.many or None,
     )
     kind = bool if option.type is bool else list[str] if option.many else str
     return Annotated[kind | None, parameter]
+
+
+def _usage(config_type: type[Config]) -> str:
+    """What follows the verb: positional values, then the flags that must be given."""
+    from finewhisper.config import options
+
+    places, flags = [], []
+    for option in options(config_type):
+        value, required = option.path[-1].upper() + "..." * option.many, option.field.is_required()
+        if option.flag.positional:
+            places.append(value if required else f"[{value}]")
+        elif required:
+            flags.append(f"{option.flag.alias or option.name} {value}")
+    return " ".join([*places, *flags, "[OPTIONS]"])
 
 
 _METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH"}

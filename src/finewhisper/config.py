@@ -7,6 +7,7 @@ are all made from it. What wins: flags, then environment, then the recipe, then 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,17 @@ def options(model: type[BaseModel], above: FieldPath = ()) -> list[Option]:
         else:
             found.append(Option((*above, name), field))
     return found
+
+
+def paragraphs(model: type[BaseModel]) -> list[str]:
+    """The docstring of a configuration, a paragraph each: unwrapped, but for tables, which have columns two spaces apart."""
+    text = inspect.cleandoc(model.__doc__ or "").replace("``", "")
+    return [paragraph if is_table(paragraph) else " ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+
+
+def is_table(paragraph: str) -> bool:
+    """Whether the line breaks of a paragraph mean something."""
+    return all("  " in line for line in paragraph.splitlines())
 
 
 def resolve(

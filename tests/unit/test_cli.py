@@ -73,6 +73,19 @@ def test_every_option_of_every_verb_is_explained(verb, capsys):
     assert "--empty-" not in shown
 
 
+@pytest.mark.parametrize(
+    ("verb", "usage"),
+    [
+        ("prepare", "CORPUS [SOURCE] -o OUTPUT [OPTIONS]"),
+        ("convert", "SOURCE TARGET --to TO [OPTIONS]"),
+        ("transcribe", "FILES... -m MODEL [OPTIONS]"),
+    ],
+)
+def test_the_first_line_of_help_is_a_command_to_fill_in(verb, usage, capsys):
+    assert main([verb, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: finewhisper {verb} {usage}")
+
+
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"finewhisper {__version__}\n"
