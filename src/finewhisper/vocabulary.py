@@ -71,10 +71,11 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        tokenizer.encode_special_tokens = True
         if tokenizer.token_to_id("<|notimestamps|>") == tokenizer.get_vocab_size() - 1:
             tokenizer.add_tokens(TIMESTAMP_TOKENS)  # some faster-whisper folders of .en models leave them out
         self.tokenizer = tokenizer
+        self._plain = type(tokenizer)(tokenizer.model)  # without added tokens, so that text can never become one of them
+        self._plain.pre_tokenizer = tokenizer.pre_tokenizer
         self.size: int = tokenizer.get_vocab_size(with_added_tokens=True)
         if self.size not in VOCABULARY_SIZES:
             known = ", ".join(f"{size} ({name})" for size, name in VOCABULARY_SIZES.items())
@@ -187,7 +188,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Plain text to ids; a control token spelt out in ``text`` stays plain text."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self._plain.encode(text, add_special_tokens=False).ids)
 
     def encode_text(self, text: str, language: str | None) -> list[int]:
         """A sentence as Whisper itself writes it: a leading space except in scripts without spaces."""

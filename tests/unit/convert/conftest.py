@@ -10,23 +10,9 @@ from typing import Any
 import pytest
 
 from finewhisper.convert import companions
-from finewhisper.convert.tokenizer import rebuild
 from finewhisper.vocabulary import Vocabulary
 
 Make = Callable[..., Path]
-
-
-def tokens_of(vocabulary: Vocabulary) -> list[str]:
-    return [vocabulary.tokenizer.id_to_token(index) for index in range(vocabulary.size)]
-
-
-@pytest.fixture(scope="session")
-def vocabularies(base_model: Path, tiny_en_model: Path) -> dict[str, Vocabulary]:
-    """The three that exist: v3's is base's with one more language."""
-    multilingual = Vocabulary.load(base_model)
-    tokens = tokens_of(multilingual)
-    tokens.insert(tokens.index("<|su|>") + 1, "<|yue|>")
-    return {"v2": multilingual, "en": Vocabulary.load(tiny_en_model), "v3": Vocabulary(rebuild(tokens))}
 
 
 @pytest.fixture(scope="session")
