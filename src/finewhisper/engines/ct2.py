@@ -91,8 +91,8 @@ class CTranslate2Engine(Engine):
             self._context(features),
             prompts,
             beam_size=options.beam_size,
-            # CTranslate2 writes at most max_length / 2 tokens, and at most max_length with the prompt.
-            max_length=max(2 * max_tokens, max_tokens + prompt_tokens),
+            # CTranslate2 writes at most max_length / 2 tokens, and at most max_length with the prompt but for its last token.
+            max_length=max(2 * max_tokens, max_tokens + prompt_tokens - 1),
             return_scores=True,
             return_no_speech_prob=True,
         )

@@ -1,0 +1,215 @@
+"""What every engine promises, on real weights and real speech: one suite over all of them.
+
+A caller may swap engines without looking at anything but these promises.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finewhisper import audio
+from finewhisper.audio import Waveform
+from finewhisper.engines import Engine, load_engine
+from finewhisper.errors import UsageError
+from finewhisper.features import log_mel, pad_samples
+from finewhisper.metrics import error_rate
+from finewhisper.model import Context, ModelFolder
+from finewhisper.text import Normalizer
+from finewhisper.transcript import DecodeOptions, Transcript
+
+pytestmark = pytest.mark.real
+
+#: For each engine the fixtures that hold an English-only tiny model, quick enough for everything that needs one language only, and
+#: the multilingual base model.
+ENGINES = {"ctranslate2": ("tiny_en_ct2_model", "base_ct2_model"), "transformers": ("tiny_en_model", "base_model")}
+
+JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
+
+
+def load(request: pytest.FixtureRequest, fixture: str) -> Engine:
+    return load_engine(ModelFolder.open(request.getfixturevalue(fixture)), device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module", params=list(ENGINES))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return load(request, ENGINES[request.param][0])
+
+
+@pytest.fixture(scope="module", params=list(ENGINES))
+def multilingual(request: pytest.FixtureRequest) -> Engine:
+    return load(request, ENGINES[request.param][1])
+
+
+@pytest.fixture(scope="module")
+def clips(data: Path) -> list[Waveform]:
+    """Two clips by two speakers, of 11 and 2 s."""
+    return [audio.read(data / "en_misc" / "audio" / f"{name}.opus") for name in ("jfk", "LJ001-0002")]
+
+
+@pytest.fixture(scope="module")
+def heard(engine: Engine, clips: list[Waveform]) -> list[Transcript]:
+    """What the engine makes of all clips in one batch."""
+    return engine.transcribe(clips, DecodeOptions())
+
+
+@pytest.fixture(scope="module")
+def german(data: Path) -> Waveform:
+    return audio.read(data / "longform" / "audio" / "simplicissimus_de.mp3", 0.0, 9.0)
+
+
+@pytest.fixture(scope="module")
+def chinese(data: Path) -> Waveform:
+    return audio.read(data / "aishell_sample_zh" / "audio" / "BAC009S0252W0001.opus")
+
+
+def test_hears_what_is_said(heard: list[Transcript]):
+    assert error_rate([JFK], [heard[0].text], "word", Normalizer.for_language("en")).percent < 10
+    assert heard[0].language == "en"
+    assert heard[0].duration_s == pytest.approx(11.0, abs=0.01)
+
+
+def test_times_run_forward_and_lie_inside_the_audio(heard: list[Transcript]):
+    for transcript in heard:
+        times = [time for segment in transcript.segments for time in (segment.start_s, segment.end_s)]
+        assert times
+        assert times == sorted(times)
+        assert times[0] >= 0.0
+        assert times[-1] <= transcript.duration_s
+
+
+def test_phrases_have_times_of_their_own(heard: list[Transcript]):
+    """Kennedy pauses before "ask what you can do": a model that writes times ends a phrase there, between 7 and 9 s."""
+    segments = heard[0].segments
+    assert len(segments) >= 2
+    assert 7.0 <= segments[-2].end_s <= 9.0
+
+
+def test_without_timestamps_a_clip_is_one_segment(engine: Engine, clips: list[Waveform]):
+    transcript = engine.transcribe(clips[:1], DecodeOptions(timestamps=False))[0]
+    (segment,) = transcript.segments
+    assert (segment.start_s, segment.end_s) == (0.0, transcript.duration_s)
+
+
+def test_a_batch_says_what_a_loop_says(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    for batched, clip in zip(heard, clips, strict=True):
+        (single,) = engine.transcribe([clip], DecodeOptions())
+        assert batched.text == single.text
+        assert [segment.end_s for segment in batched.segments] == [segment.end_s for segment in single.segments]
+        assert batched.segments[0].avg_logprob == pytest.approx(single.segments[0].avg_logprob, abs=1e-3)
+        assert batched.segments[0].no_speech_prob == pytest.approx(single.segments[0].no_speech_prob, abs=1e-3)
+
+
+def test_two_calls_agree(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    assert engine.transcribe(clips, DecodeOptions()) == heard
+
+
+def test_beam_search_is_honoured(engine: Engine, clips: list[Waveform]):
+    found = engine.transcribe(clips[:1], DecodeOptions(beam_size=3))[0]
+    assert error_rate([JFK], [found.text], "word", Normalizer.for_language("en")).percent < 10
+
+
+def test_a_prompt_says_how_to_spell(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    prompt = "Yo, my fellow Amerikans; our kountry, my fellow Amerikans, our kountry."
+    assert "Americans" in heard[0].text
+    assert "Amerikans" in engine.transcribe(clips[:1], DecodeOptions(prompt=prompt))[0].text
+
+
+def test_a_long_prompt_leaves_room_for_the_text(engine: Engine, clips: list[Waveform]):
+    prompt = "We shall pay any price, bear any burden, meet any hardship. " * 40  # far more than the 223 tokens that are used
+    assert "country" in engine.transcribe(clips[:1], DecodeOptions(prompt=prompt))[0].text
+
+
+def test_silence_yields_little_and_never_fails(engine: Engine):
+    silent = [np.zeros(32_000, dtype=np.float32), np.random.default_rng(0).normal(0, 1e-3, 16_000).astype(np.float32)]
+    for transcript in engine.transcribe(silent, DecodeOptions()):
+        assert len(transcript.text) < 30
+
+
+def test_a_clip_shorter_than_a_frame_is_a_clip(engine: Engine):
+    (transcript,) = engine.transcribe([np.zeros(100, dtype=np.float32)], DecodeOptions())
+    assert all(segment.end_s <= 100 / 16_000 for segment in transcript.segments)
+
+
+def test_no_clips_no_transcripts(engine: Engine):
+    assert engine.transcribe([], DecodeOptions()) == []
+
+
+def test_more_than_30_seconds_are_refused(engine: Engine):
+    with pytest.raises(ValueError, match="30 s"):
+        engine.transcribe([np.zeros(30 * 16_000 + 1, dtype=np.float32)], DecodeOptions())
+
+
+def test_an_english_only_model_refuses_anything_else(engine: Engine, clips: list[Waveform]):
+    with pytest.raises(UsageError, match="English-only"):
+        engine.transcribe(clips[1:2], DecodeOptions(language="de"))
+    with pytest.raises(UsageError, match="English-only"):
+        engine.transcribe(clips[1:2], DecodeOptions(task="translate"))
+    assert engine.detect_languages(clips[1:2]) == [{"en": 1.0}]
+
+
+def test_short_contexts_are_used_where_the_model_has_learnt_them(engine: Engine, clips: list[Waveform], monkeypatch: pytest.MonkeyPatch):
+    """This one has not, and may loop; but it runs on the clip's own length, within the token budget, and tells times inside the clip."""
+    monkeypatch.setattr(engine, "context", Context(trimmed=True))
+    assert engine.frames(clips[1]) < 400
+    (transcript,) = engine.transcribe(clips[1:2], DecodeOptions())
+    assert transcript.segments
+    assert transcript.segments[-1].end_s <= transcript.duration_s
+
+
+@pytest.mark.parametrize("frames", [100, 400, 3000])
+def test_encodes_any_length(engine: Engine, clips: list[Waveform], frames: int):
+    features = np.stack([log_mel(pad_samples(clip, frames), engine.n_mels) for clip in clips[:2]])
+    encoded = engine.encode(features)
+    assert encoded.shape == (2, frames // 2, 384)
+    assert encoded.dtype == np.float32
+    np.testing.assert_allclose(engine.encode(features[1:]), encoded[1:], atol=1e-4)  # a clip does not hear its neighbours
+
+
+def test_detects_languages(multilingual: Engine, clips: list[Waveform], german: Waveform, chinese: Waveform):
+    detected = multilingual.detect_languages([clips[1], german, chinese])
+    assert [max(clip, key=clip.__getitem__) for clip in detected] == ["en", "de", "zh"]
+    for clip in detected:
+        assert len(clip) == 99
+        assert sum(clip.values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_each_clip_of_a_batch_has_its_own_language(multilingual: Engine, clips: list[Waveform], german: Waveform):
+    transcripts = multilingual.transcribe([clips[1], german], DecodeOptions())
+    assert [transcript.language for transcript in transcripts] == ["en", "de"]
+    assert all(0.5 < (transcript.language_probability or 0.0) <= 1.0 for transcript in transcripts)
+    assert "modern" in transcripts[0].text
+    assert "der" in transcripts[1].text.split()
+
+
+def test_translates_into_english(multilingual: Engine, chinese: Waveform):
+    said, translated = (
+        multilingual.transcribe([chinese], DecodeOptions(language="zh", task=task))[0] for task in ("transcribe", "translate")
+    )
+    assert len(re.findall(r"[一-鿿]", said.text)) > 5
+    assert said.language_probability is None
+    assert not re.search(r"[一-鿿]", translated.text)
+    assert len(translated.text.split()) > 2
+
+
+@pytest.mark.parametrize("language", ["yue", "klingon"])
+def test_a_language_that_the_model_lacks_is_refused(multilingual: Engine, clips: list[Waveform], language: str):
+    with pytest.raises(UsageError, match=language):
+        multilingual.transcribe(clips[1:2], DecodeOptions(language=language))
+
+
+def test_all_engines_say_the_same(request: pytest.FixtureRequest, clips: list[Waveform]):
+    """The same weights in the same type: the same text and times.
+
+    Scores may differ a little: they are taken over all tokens in one engine, over those that the rules of timestamps allow in another.
+    """
+    expected, *others = [load(request, small).transcribe(clips, DecodeOptions()) for small, _ in ENGINES.values()]
+    for transcripts in others:
+        for one, other in zip(expected, transcripts, strict=True):
+            assert one.text == other.text
+            assert [segment.end_s for segment in one.segments] == [segment.end_s for segment in other.segments]
+            assert one.segments[0].avg_logprob == pytest.approx(other.segments[0].avg_logprob, abs=0.15)
+            assert one.segments[0].no_speech_prob == pytest.approx(other.segments[0].no_speech_prob, abs=1e-2)
