@@ -30,7 +30,7 @@ class PrepareConfig(Config):
     tuxpaint     Tux Paint's spoken captions in nine languages, from Debian
     audiofolder  your recordings; SOURCE: a folder with metadata.csv, .tsv or .jsonl
     manifest     a manifest to check, complete and copy; SOURCE: the .jsonl file
-    aishell      AISHELL-1, Mandarin, 170 h; SOURCE: data_aishell.tgz or folder
+    aishell      AISHELL-1, Mandarin, 170 h; SOURCE: data_aishell.tgz or its folder
     fsdd         the Free Spoken Digit Dataset, English; SOURCE: its folder
     """
 

@@ -12,7 +12,8 @@ from finewhisper import manifest
 from finewhisper.errors import CorpusError, UsageError
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
-from finewhisper.prepare.run import Prepared, run
+from finewhisper.prepare.result import Prepared
+from finewhisper.prepare.run import run
 
 MakeClip = Callable[..., Path]
 

@@ -15,7 +15,8 @@ from finewhisper import cli, manifest
 from finewhisper.errors import CorpusError, ManifestError, StorageError, UsageError
 from finewhisper.prepare import run as run_module
 from finewhisper.prepare.config import CorpusName, PrepareConfig
-from finewhisper.prepare.run import CORPORA, Prepared, run
+from finewhisper.prepare.result import Prepared
+from finewhisper.prepare.run import CORPORA, run
 
 MakeClip = Callable[..., Path]
 

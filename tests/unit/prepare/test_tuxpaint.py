@@ -14,7 +14,8 @@ from finewhisper import manifest
 from finewhisper.errors import CorpusError, UsageError
 from finewhisper.prepare import debian, tuxpaint
 from finewhisper.prepare.config import PrepareConfig
-from finewhisper.prepare.run import Prepared, run
+from finewhisper.prepare.result import Prepared
+from finewhisper.prepare.run import run
 from finewhisper.prepare.splits import same_text
 
 needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb makes the package that is opened here")
