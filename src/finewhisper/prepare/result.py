@@ -1,0 +1,159 @@
+"""What ``prepare`` made, on disk and in words, and whether it is there already."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from finewhisper import __version__, manifest
+from finewhisper.errors import StorageError
+from finewhisper.files import atomic_file
+from finewhisper.manifest import Utterance
+from finewhisper.prepare.config import PrepareConfig
+from finewhisper.prepare.corpus import SPLITS, Clip, LeftOut
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one split holds."""
+
+    utterances: int
+    hours: float
+    speakers: int | None  #: None where the corpus does not say
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The manifests of a corpus."""
+
+    folder: Path
+    title: str
+    splits: Mapping[str, Summary]
+    left_out: Mapping[str, int]  #: reasons and counts
+    left_out_list: str  #: name of the file with all of them
+    fresh: bool = True  #: False where everything was there
+
+    def manifest(self, split: str) -> Path:
+        return self.folder / f"{split}.jsonl"
+
+    def __str__(self) -> str:
+        state = "" if self.fresh else " (prepared before; nothing to do, --overwrite does it again)"
+        lines = [f"{self.folder}: {self.title}{state}"]
+        for name, summary in self.splits.items():
+            speakers = "" if summary.speakers is None else f"{summary.speakers:7,} speaker{'s' * (summary.speakers != 1)}"
+            lines.append(f"  {name + '.jsonl':<14}{summary.utterances:9,} utterances{summary.hours:9.2f} h{speakers}")
+        if self.left_out:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+            lines.append(f"  left out, see {self.left_out_list}: {reasons}")
+        if "train" in self.splits:
+            dev = f" --dev {self.manifest('dev')}" if "dev" in self.splits else ""
+            lines.append(f"Next: finewhisper finetune MODEL --train {self.manifest('train')}{dev} -o FOLDER")
+        return "\n".join(lines)
+
+
+def _names(clips: Sequence[Clip]) -> list[str]:
+    found = {clip.split for clip in clips}
+    return [name for name in SPLITS if name in found] + sorted(found - set(SPLITS))
+
+
+def _summary(utterances: Sequence[Utterance]) -> Summary:
+    speakers = {str(utterance.extra["speaker"]) for utterance in utterances if utterance.extra.get("speaker")}
+    return Summary(len(utterances), round(sum(utterance.length_s() for utterance in utterances) / 3600, 4), len(speakers) or None)
+
+
+def _label(config: PrepareConfig) -> str:
+    """Several manifests can be checked into one folder; each has its own record there."""
+    return f"-{config.source.stem}" if config.corpus == "manifest" and config.source else ""
+
+
+def _settings(config: PrepareConfig) -> dict[str, Any]:
+    """What the result hangs on."""
+    settings = config.model_dump(mode="json", include={"corpus", "language", "test_share", "dev_share", "split_by", "seed"})
+    return {**settings, "source": str(config.source.absolute()) if config.source else None}
+
+
+def prepared_before(config: PrepareConfig) -> Prepared | None:
+    """What an earlier run with the same settings made, if all of it is there.
+
+    Raises:
+        StorageError: something else is there.
+    """
+    if config.overwrite:
+        return None
+    record = _record(config)
+    if record is None:
+        whole = _label(config) and not (config.test_share or config.dev_share)
+        names = [_label(config).removeprefix("-")] if whole else SPLITS
+        there = next((path for name in names if (path := config.output / f"{name}.jsonl").exists()), None)
+        if there is not None:
+            raise StorageError(f"{there}: exists already, from elsewhere; choose another -o, or replace it with --overwrite")
+        return None
+    settings = _settings(config)
+    changed = [
+        f"{name} {record['settings'].get(name)}, not {value}" for name, value in settings.items() if record["settings"].get(name) != value
+    ]
+    if changed:
+        raise StorageError(f"{config.output}: was prepared with {', '.join(changed)}; choose another -o, or replace it with --overwrite")
+    splits = {name: Summary(**summary) for name, summary in record["splits"].items()}
+    before = Prepared(config.output, record["title"], splits, record["left_out"], record["left_out_list"], fresh=False)
+    return before if all(before.manifest(name).is_file() for name in splits) else None
+
+
+def _record(config: PrepareConfig) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(_marker(config).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _marker(config: PrepareConfig) -> Path:
+    return config.output / f"prepare{_label(config)}.json"
+
+
+def write(config: PrepareConfig, title: str, clips: Sequence[Clip], left_out: Sequence[LeftOut]) -> Prepared:
+    """All manifests, the list of what was left out, and last the record that says that everything is there; or nothing.
+
+    Raises:
+        StorageError: the disk is full or denies it.
+    """
+    splits = {name: [clip.utterance for clip in clips if clip.split == name] for name in _names(clips)}
+    prepared = Prepared(
+        config.output,
+        title,
+        {name: _summary(utterances) for name, utterances in splits.items()},
+        dict(Counter(item.reason for item in left_out).most_common()),
+        f"left-out{_label(config)}.tsv",
+    )
+    earlier = (_record(config) or {"splits": {}})["splits"]
+    drafts = {
+        config.output / f".{name}.new": config.output / name for name in (*(f"{split}.jsonl" for split in splits), prepared.left_out_list)
+    }
+    try:
+        for draft, utterances in zip(drafts, splits.values(), strict=False):
+            manifest.write(draft, utterances)
+        _write_left_out(list(drafts)[-1], left_out)
+        for draft, final in drafts.items():
+            draft.replace(final)
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+    for name in earlier.keys() - splits.keys():
+        prepared.manifest(name).unlink(missing_ok=True)
+    content = {"settings": _settings(config), **asdict(prepared), "finewhisper": __version__}
+    for name in ("folder", "fresh"):
+        del content[name]
+    with atomic_file(_marker(config)) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return prepared
+
+
+def _write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(("reason", "path", "text", "detail"))
+        writer.writerows((item.reason, item.path if item.path.name else "", item.text, item.detail) for item in left_out)
