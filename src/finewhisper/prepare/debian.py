@@ -59,14 +59,15 @@ def extract(deb: Path, folder: Path, *, wanted: Callable[[str], str | None], hel
         assert isinstance(dpkg.stdout, BufferedReader)
         assert dpkg.stderr is not None
         try:
-            return extract_stream(dpkg.stdout, str(deb), folder, wanted=wanted, tick=progress.update)
-        except CorpusError:
-            reason = dpkg.stderr.read().decode(errors="replace").strip()
-            raise CorpusError(
-                f"{deb}: cannot be opened ({reason.splitlines()[-1] if reason else 'no tar archive in it'}); {help_text}"
-            ) from None
+            count = extract_stream(dpkg.stdout, str(deb), folder, wanted=wanted, tick=progress.update)
+            reason = dpkg.stderr.read().decode(errors="replace") if dpkg.wait() else ""
+        except CorpusError as error:
+            count, reason = 0, dpkg.stderr.read().decode(errors="replace").strip() or str(error)
         finally:
             dpkg.kill()
+    if reason:
+        raise CorpusError(f"{deb}: cannot be opened ({reason.strip().splitlines()[-1]}); {help_text}")
+    return count
 
 
 def _newest(name: str, folder: Path) -> Path | None:
