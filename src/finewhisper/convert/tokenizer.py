@@ -1,7 +1,7 @@
-"""A tokenizer from whatever a CTranslate2 folder holds: ``tokenizer.json``, or the list of tokens alone.
+"""A tokenizer from whatever a model folder holds: ``tokenizer.json``, or the tokens alone.
 
-Byte-level BPE has no more in it than the list: a token's number is its rank, and merges are tried in the order of ranks, so the merge
-that made a token is the pair that remains when all earlier merges were applied to its bytes.
+Byte-level BPE has no more in it than the list of tokens: a token's number is its rank, and merges are tried in the order of ranks, so
+the merge that made a token is the pair that remains when all earlier merges were applied to its characters.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _END, _START, _NO_TIMESTAMPS = "<|endoftext|>", "<|startoftranscript|>", "<|noti
 
 
 def read_tokenizer(folder: Path, size: int) -> Tokenizer:
-    """The tokenizer of a CTranslate2 folder whose model has ``size`` tokens.
+    """The tokenizer of a folder whose model has ``size`` tokens.
 
     Raises:
-        ModelError: neither ``tokenizer.json`` nor a vocabulary file is there or fits the model.
+        ModelError: neither ``tokenizer.json`` nor a vocabulary file is there, or it does not fit the model.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
-        return rebuild(read_vocabulary(folder, size))
+        return rebuild(read_tokens(folder, size))
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises bare Exception for every malformed file
@@ -37,22 +37,41 @@ def read_tokenizer(folder: Path, size: int) -> Tokenizer:
     return tokenizer
 
 
-def read_vocabulary(folder: Path, size: int) -> list[str]:
-    """The tokens of ``vocabulary.json`` or ``vocabulary.txt`` in the order of their ids.
+def read_tokens(folder: Path, size: int) -> list[str]:
+    """The tokens in the order of their ids, from CTranslate2's vocabulary file or from ``vocab.json`` and ``added_tokens.json``.
+
+    The latter two are what fine-tuning with the slow tokenizer of older transformers leaves; there the times may be missing.
 
     Raises:
-        ModelError: there is neither, or it does not fit the model.
+        ModelError: there is no such file, or it does not fit the model.
     """
-    as_json, as_text = folder / "vocabulary.json", folder / "vocabulary.txt"
-    if as_json.is_file():
-        path, tokens = as_json, json.loads(as_json.read_text(encoding="utf-8"))
-    elif as_text.is_file():
-        path, tokens = as_text, as_text.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for name in ("vocabulary.json", "vocabulary.txt", "vocab.json"):
+        path = folder / name
+        if path.is_file():
+            tokens = _tokens(path)
+            break
     else:
-        raise ModelError(f"{folder}: has no tokenizer.json, vocabulary.json or vocabulary.txt; copy one from the original model")
+        raise ModelError(f"{folder}: has no tokenizer.json, vocabulary.json, vocabulary.txt or vocab.json; copy it from the original model")
+    if len(tokens) == size - len(TIMESTAMP_TOKENS):
+        tokens += TIMESTAMP_TOKENS
     if len(tokens) != size or _NO_TIMESTAMPS not in tokens:
         raise ModelError(f"{path}: has {len(tokens)} tokens, but the model has {size}; it belongs to another model")
-    return list(tokens)
+    return tokens
+
+
+def _tokens(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".txt":
+        return text.removesuffix("\n").split("\n")
+    try:
+        content = json.loads(text)
+        if path.name == "vocab.json":
+            added = path.with_name("added_tokens.json")
+            ids: dict[str, int] = content | (json.loads(added.read_text(encoding="utf-8")) if added.is_file() else {})
+            return sorted(ids, key=ids.__getitem__)
+        return [str(token) for token in content]
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path}: cannot be read as a list of tokens ({error}); copy it from the original model") from error
 
 
 def rebuild(tokens: list[str]) -> Tokenizer:

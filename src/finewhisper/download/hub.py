@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, errors, snapshot_download
+from huggingface_hub import HfApi, errors, hf_hub_url, snapshot_download
+from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_folder, sha256, storage_errors
@@ -39,18 +42,18 @@ def fetch(repository: str, revision: str | None, output: Path, *, replace: bool 
     if not weights:
         raise ModelError(f"{repository}: has no safetensors weights on the hub (pickles can run code when loaded); choose another model")
     arriving = output.parent / f".{output.name}.{str(info.sha)[:12]}.partial"
-    _download(repository, str(info.sha), [file for file in files if file not in weights], arriving)
-    kind = _model_type(arriving / "config.json")
-    if kind != "whisper":
-        shutil.rmtree(arriving)
-        raise ModelError(f"{repository}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
-    _download(repository, str(info.sha), weights, arriving)
-    ModelFolder.open(arriving, "transformers")
+    small = [file for file in files if file not in weights]
+    _download(repository, str(info.sha), small, arriving)
+    _check_small_files(repository, arriving)
+    for file in weights:
+        _resume(repository, str(info.sha), file, arriving / file.rfilename)
     source = {"hub": repository, "revision": info.sha, "sha256": _verify(files, arriving)}
     with atomic_folder(output, replace=replace) as folder:
-        for file in files:
-            (arriving / file.rfilename).replace(folder / file.rfilename)
+        for path in arriving.iterdir():
+            if path.is_file():
+                path.replace(folder / path.name)
         ModelCard(source=source, versions=versions("huggingface_hub")).write(folder)
+        ModelFolder.open(folder, "transformers")
     shutil.rmtree(arriving)
     return source
 
@@ -65,11 +68,40 @@ def _download(repository: str, commit: str, files: list[RepoSibling], folder: Pa
         snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=names)
 
 
-def _model_type(config: Path) -> object:
+def _resume(repository: str, commit: str, file: RepoSibling, path: Path) -> None:
+    """Fetch a large file, going on after the bytes that an earlier run left; the library's own download starts anew in every process."""
+    part = path.with_name(f"{path.name}.part")
+    if path.is_file():
+        return
+    part.touch()
+    with _hub_errors(repository, commit), storage_errors(path), part.open("r+b") as stream:
+        http_get(
+            hf_hub_url(repository, file.rfilename, revision=commit),
+            stream,
+            resume_size=stream.seek(0, os.SEEK_END),
+            headers=build_hf_headers(),
+            expected_size=file.size,
+            displayed_filename=file.rfilename,
+        )
+    part.replace(path)
+
+
+def _check_small_files(repository: str, folder: Path) -> None:
+    """Refuse what is no whole Whisper before its gigabytes are fetched; a missing tokenizer.json is made from vocab.json."""
+    from finewhisper.convert.tokenizer import read_tokenizer
+
     try:
-        return json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError):
-        return None
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("model_type") != "whisper":
+            raise ModelError(f"is a model of type {config.get('model_type')!r}, not Whisper; finewhisper works with Whisper models only")
+        missing = [name for name in ("generation_config.json", "preprocessor_config.json") if not (folder / name).is_file()]
+        if missing:
+            raise ModelError(f"has no {' and no '.join(missing)} on the hub; ask its author, or choose another model")
+        if not (folder / "tokenizer.json").is_file():
+            read_tokenizer(folder, config["vocab_size"]).save(str(folder / "tokenizer.json"))
+    except (ModelError, OSError, ValueError, KeyError) as error:
+        shutil.rmtree(folder)
+        raise ModelError(f"{repository}: {error}") from error
 
 
 def _verify(files: list[RepoSibling], folder: Path) -> dict[str, str]:

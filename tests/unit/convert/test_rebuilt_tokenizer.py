@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from finewhisper.convert.tokenizer import read_tokenizer, read_vocabulary, rebuild
+from finewhisper.convert.tokenizer import read_tokenizer, read_tokens, rebuild
 from finewhisper.errors import ModelError
 from finewhisper.vocabulary import Vocabulary
 
@@ -36,7 +36,7 @@ def pairs(base_ct2_model: Path, tiny_en_ct2_model: Path) -> dict[str, tuple[Voca
     """For vocabulary.json (multilingual) and vocabulary.txt (English-only): the real tokenizer and the rebuilt one."""
 
     def pair(folder: Path, size: int) -> tuple[Vocabulary, Vocabulary]:
-        return Vocabulary.load(folder), Vocabulary(rebuild(read_vocabulary(folder, size)))
+        return Vocabulary.load(folder), Vocabulary(rebuild(read_tokens(folder, size)))
 
     return {"base": pair(base_ct2_model, 51865), "tiny.en": pair(tiny_en_ct2_model, 51864)}
 
@@ -74,10 +74,10 @@ def test_any_text_encodes_alike(pairs: dict[str, tuple[Vocabulary, Vocabulary]],
 @pytest.mark.real
 def test_files_of_another_model_are_refused(base_ct2_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"vocabulary\.json: has 51865 tokens, but the model has 51866"):
-        read_vocabulary(base_ct2_model, 51866)
+        read_tokens(base_ct2_model, 51866)
     with pytest.raises(ModelError, match=r"tokenizer\.json: has 51865 tokens, but the model has 51864"):
         read_tokenizer(base_ct2_model, 51864)
-    with pytest.raises(ModelError, match=r"has no tokenizer\.json, vocabulary\.json or vocabulary\.txt"):
+    with pytest.raises(ModelError, match=r"has no tokenizer\.json, vocabulary\.json, vocabulary\.txt or vocab\.json"):
         read_tokenizer(tmp_path, 51865)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"tokenizer\.json: cannot be read as a tokenizer"):
@@ -87,3 +87,16 @@ def test_files_of_another_model_are_refused(base_ct2_model: Path, tmp_path: Path
 @pytest.mark.real
 def test_the_file_is_read_where_it_is_there(base_ct2_model: Path) -> None:
     assert read_tokenizer(base_ct2_model, 51865).to_str() == Tokenizer.from_file(str(base_ct2_model / "tokenizer.json")).to_str()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("times", [True, False])
+def test_files_of_a_slow_tokenizer_are_enough(base_model: Path, tmp_path: Path, times: bool) -> None:
+    """What older transformers saved: vocab.json and added_tokens.json, before 2023 without the times."""
+    added = json.loads((base_model / "added_tokens.json").read_text())
+    kept = {token: index for token, index in added.items() if times or index < 50364}
+    (tmp_path / "vocab.json").write_bytes((base_model / "vocab.json").read_bytes())
+    (tmp_path / "added_tokens.json").write_text(json.dumps(kept))
+    rebuilt, real = read_tokenizer(tmp_path, 51865), Tokenizer.from_file(str(base_model / "tokenizer.json"))
+    assert rebuilt.get_vocab() == real.get_vocab()
+    assert json.loads(rebuilt.to_str())["model"]["merges"] == json.loads(real.to_str())["model"]["merges"]
