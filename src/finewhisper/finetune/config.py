@@ -19,8 +19,8 @@ class LoraOptions(Config):
     """Rank of the update of each matrix."""
     alpha: float = Field(64.0, gt=0)
     """The update is scaled by alpha / rank."""
-    dropout: float = Field(0.05, ge=0, lt=1)
-    """Share of the update's inputs that are dropped in training."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the update's inputs that are dropped in training; above 0 every adapted layer keeps its own copy of its input."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
     """Names of the linear layers that are adapted; by default all of them."""
 
