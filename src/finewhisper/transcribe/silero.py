@@ -34,6 +34,8 @@ _MAGIC = b"lmgg"  # "ggml" as a little-endian number
 
 def speech_probabilities(waveform: Waveform) -> Probabilities:
     """How likely each 32 ms of a 16 kHz waveform hold speech; the last chunk is filled up with silence. Shape (chunks,)."""
+    if not len(waveform):
+        return np.zeros(0, dtype=np.float32)
     weights = _weights()
     chunks = math.ceil(len(waveform) / CHUNK_SAMPLES)
     padded = np.pad(waveform, (_CONTEXT, chunks * CHUNK_SAMPLES - len(waveform)))
@@ -43,7 +45,7 @@ def speech_probabilities(waveform: Waveform) -> Probabilities:
     for first in range(0, chunks, _BLOCK):
         probabilities, state = _recurrent(weights, _convolved(weights, overlapping[first : first + _BLOCK]), state)
         judged.append(probabilities)
-    return np.concatenate(judged) if judged else np.zeros(0, dtype=np.float32)
+    return np.concatenate(judged)
 
 
 def _convolved(weights: dict[str, Array], samples: Array) -> Array:

@@ -1,0 +1,202 @@
+"""Clips of any length through a real model: order, batches, languages, memory, and what a model leaves at the end of a window."""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finewhisper import audio
+from finewhisper.audio import Waveform
+from finewhisper.engines import Engine, load_engine
+from finewhisper.errors import UsageError
+from finewhisper.metrics import error_rate
+from finewhisper.model import Context, ModelFolder
+from finewhisper.text import Normalizer
+from finewhisper.transcribe.transcriber import Transcriber
+from finewhisper.transcript import DecodeOptions, Transcript
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_en_ct2_model: Path) -> Engine:
+    return load_engine(ModelFolder.open(tiny_en_ct2_model), device="cpu", precision="int8")
+
+
+@pytest.fixture
+def quick(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The same, on contexts of the clips' own length: many times faster, for tests that do not look at the words."""
+    monkeypatch.setattr(engine, "context", Context(trimmed=True))
+    return engine
+
+
+@pytest.fixture
+def batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    """The lengths in seconds of the windows that the engine was given together."""
+    seen: list[list[float]] = []
+    original = engine.transcribe
+
+    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        seen.append([round(len(waveform) / 16_000, 1) for waveform in waveforms])
+        return original(waveforms, options)
+
+    monkeypatch.setattr(engine, "transcribe", spy)
+    return seen
+
+
+def tone(seconds: float) -> Waveform:
+    return (0.1 * np.sin(np.arange(round(seconds * 16_000)) * 0.2)).astype(np.float32)
+
+
+def longform(data: Path, name: str, end_s: float | None = None) -> tuple[Waveform, str]:
+    rows = map(json.loads, (data / "longform" / "manifest.jsonl").read_text().splitlines())
+    sentence = next(row["sentence"] for row in rows if name in row["audio"]["path"])
+    return audio.read(next((data / "longform" / "audio").glob(f"*{name}*")), 0.0, end_s), sentence
+
+
+def test_a_short_clip_is_what_the_engine_says(engine: Engine, data: Path):
+    clip = audio.read(data / "en_misc" / "audio" / "jfk.opus")
+    options = DecodeOptions()
+    assert Transcriber(engine, options).transcribe(clip) == engine.transcribe([clip], options)[0]
+
+
+def test_long_speech_is_heard_whole_with_times_of_the_file(engine: Engine, data: Path):
+    waveform, said = longform(data, "bush_election_day")
+    covered: list[float] = []
+    transcript = Transcriber(engine).transcribe(waveform, progress=covered.append)
+    assert error_rate([said], [transcript.text], "word", Normalizer.for_language("en")).percent < 12
+    times = [time for segment in transcript.segments for time in (segment.start_s, segment.end_s)]
+    assert times == sorted(times)
+    assert times[0] >= 0.0
+    assert transcript.duration_s - 3.0 < times[-1] <= transcript.duration_s == pytest.approx(127.355, abs=0.01)
+    assert sum(covered) == pytest.approx(transcript.duration_s)
+
+
+@pytest.mark.parametrize(
+    ("words", "start_s"), [("Printing, in the only", 0.0), ("For although the", 12.05), ("The invention of movable", 27.36)]
+)
+def test_phrases_begin_when_they_are_said(reading: Transcript, words: str, start_s: float):
+    """The recording is made of clips whose times are known; the third phrase is the first of another window."""
+    segment = next(segment for segment in reading.segments if segment.text.startswith(words))
+    assert segment.start_s == pytest.approx(start_s, abs=0.4)
+
+
+@pytest.fixture(scope="module")
+def reading(engine: Engine, data: Path) -> Transcript:
+    return Transcriber(engine).transcribe(longform(data, "ljspeech", 60.0)[0])
+
+
+def test_clips_of_any_length_keep_their_order(quick: Engine, batches: list[list[float]]):
+    clips = [tone(seconds) for seconds in (0.6, 5.0, 0.9, 0.2, 3.0)]
+    transcripts = list(Transcriber(quick, DecodeOptions(timestamps=False)).transcribe_clips(clips))
+    assert [transcript.duration_s for transcript in transcripts] == [0.6, 5.0, 0.9, 0.2, 3.0]
+    assert batches == [[5.0], [3.0], [0.9, 0.6], [0.2]]  # like contexts together, the longest first
+
+
+def test_a_batch_holds_no_more_than_it_may(quick: Engine, batches: list[list[float]]):
+    list(Transcriber(quick, DecodeOptions(timestamps=False, batch_size=2)).transcribe_clips([tone(1.0)] * 5))
+    assert batches == [[1.0, 1.0], [1.0, 1.0], [1.0]]
+
+
+def test_clips_are_read_only_a_stretch_ahead(quick: Engine):
+    """A thousand hours may come as a generator: no more than two batches of full windows are ever held."""
+    alive: list[weakref.ref[Waveform]] = []
+    most = 0
+
+    def clips() -> Iterator[Waveform]:
+        nonlocal most
+        for _ in range(24):
+            clip = tone(10.0)
+            alive.append(weakref.ref(clip))
+            most = max(most, sum(reference() is not None for reference in alive))
+            yield clip
+
+    options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
+    assert sum(1 for _ in Transcriber(quick, options).transcribe_clips(clips())) == 24
+    assert 2 <= most <= 2 * 30 / 10 + 2
+
+
+def test_transcripts_come_while_clips_are_still_being_read(quick: Engine):
+    read = []
+
+    def clips() -> Iterator[Waveform]:
+        for index in range(24):
+            read.append(index)
+            yield tone(10.0)
+
+    options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
+    next(Transcriber(quick, options).transcribe_clips(clips()))
+    assert len(read) < 24
+
+
+def test_an_unused_run_reads_nothing(quick: Engine):
+    assert list(Transcriber(quick).transcribe_clips([])) == []
+
+
+def test_silence_of_any_length_is_an_empty_transcript(engine: Engine, batches: list[list[float]]):
+    covered: list[float] = []
+    transcript = Transcriber(engine).transcribe(np.zeros(16_000 * 40, dtype=np.float32), progress=covered.append)
+    assert transcript == Transcript((), "", 40.0)
+    assert batches == []
+    assert covered == [40.0]
+
+
+def test_without_detection_silence_is_decoded_too(quick: Engine, batches: list[list[float]]):
+    options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
+    Transcriber(quick, options, vad=False).transcribe(np.zeros(16_000 * 40, dtype=np.float32))
+    assert sum(map(sum, batches)) == pytest.approx(40.0, abs=0.2)
+
+
+def test_detection_can_be_asked_for_short_clips(engine: Engine, batches: list[list[float]]):
+    assert Transcriber(engine, vad=True).transcribe(tone(3.0)).segments == ()
+    assert batches == []
+
+
+def test_languages_must_be_as_many_as_clips(quick: Engine):
+    with pytest.raises(ValueError, match="shorter"):
+        list(Transcriber(quick).transcribe_clips([tone(1.0)] * 2, languages=["en"]))
+
+
+def test_an_unknown_language_is_refused_before_anything_is_decoded(quick: Engine, batches: list[list[float]]):
+    with pytest.raises(UsageError, match="klingon"):
+        Transcriber(quick).transcribe(tone(1.0), language="klingon")
+    assert batches == []
+
+
+@pytest.fixture(scope="module")
+def multilingual(base_ct2_model: Path) -> Engine:
+    return load_engine(ModelFolder.open(base_ct2_model), device="cpu", precision="int8")
+
+
+def test_a_long_recording_has_one_language_throughout(multilingual: Engine, data: Path):
+    waveform, said = longform(data, "simplicissimus")
+    transcript = Transcriber(multilingual).transcribe(waveform)
+    assert transcript.language == "de"
+    assert (transcript.language_probability or 0.0) > 0.9
+    assert error_rate([said], [transcript.text], "word", Normalizer.for_language("de")).percent < 25
+
+
+def test_each_clip_may_have_its_own_language(multilingual: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
+    """Told that it is Chinese, the model writes Chinese; where nothing is told, the options decide."""
+    monkeypatch.setattr(multilingual, "context", Context(trimmed=True))
+    english = audio.read(data / "en_misc" / "audio" / "LJ001-0002.opus")
+    clips = Transcriber(multilingual, DecodeOptions(language="de")).transcribe_clips([english] * 3, languages=["en", "Chinese", None])
+    assert [transcript.language for transcript in clips] == ["en", "zh", "de"]
+
+
+def test_speech_that_a_model_leaves_at_the_end_of_a_window_is_decoded_after_it(multilingual: Engine, data: Path):
+    """Of these 27 s of a sonnet the model writes 23 s and leaves the rest to "the next window", as its training data did."""
+    waveform, _ = longform(data, "shakespeare", 27.4)
+    options = DecodeOptions(language="en")
+    (alone,) = multilingual.transcribe([waveform], options)
+    whole = Transcriber(multilingual, options).transcribe(waveform)
+    assert "abundance" not in alone.text
+    assert alone.segments[-1].end_s < 24.0
+    assert whole.text.startswith(alone.text)
+    assert "abundance" in whole.text
+    assert whole.segments[-1].end_s > 25.0
