@@ -66,6 +66,11 @@ def _quantity(number: str) -> str:
     return str(cn2an.an2cn(whole, "low")) + (_DIGITS["."] + _digits(decimals) if decimals else "")
 
 
+def _grouped(match: Match[str]) -> str:
+    """Groups of digits between spaces are one telephone number where they are too long for a quantity."""
+    return _digits(match[0]) if len(match[0].replace(" ", "")) > _LONGEST_QUANTITY else match[0]
+
+
 def _date(match: Match[str]) -> str:
     year, month, day = match.groups()
     return f"{_digits(year)}年{_quantity(str(int(month)))}月{_quantity(str(int(day)))}日"
@@ -102,6 +107,7 @@ def _rule(pattern: str, reading: Callable[[Match[str]], str]) -> tuple[re.Patter
 #: In this order: what a rule has read holds no digits any more, so a later rule leaves it alone.
 _RULES = (
     _rule(r"(?<![0-9])1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4}(?![0-9])", lambda match: _digits(match[0])),
+    _rule(r"(?<![0-9.])[0-9]+(?: [0-9]+)+(?![0-9.])", _grouped),
     _rule(r"(?<![0-9-])(?:[0-9]{3,4}-[0-9]{7,8}|[0-9]{3,4}-[0-9]{3,4}-[0-9]{4})(?![0-9-])", lambda match: _digits(match[0])),
     _rule(r"(?<![0-9])([12][0-9]{3})[-/.]([01]?[0-9])[-/.]([0-3]?[0-9])(?![0-9])", _date),
     _rule(r"(?<![0-9.])(?!1000)[12][0-9]{3}(?=(?:[-~–—至到][12][0-9]{3})?年)", lambda match: _digits(match[0])),

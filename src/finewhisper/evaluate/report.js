@@ -89,13 +89,14 @@
 
   const score = (row) => {
     const made = element("div", row.errors ? "rate" : "rate none", element("b", "", percent(rate(row, row.errors))));
-    const units = row.unit === "word" ? (row.units === 1 ? "word" : "words") : row.units === 1 ? "character" : "characters";
-    made.append(element("small", "", row.units ? `${row.errors} of ${row.units} ${units}` : `${row.errors} inserted`));
+    const many = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
+    const text = row.units ? `${many(row.errors, "error")} in ${many(row.units, row.unit)}` : `${row.errors} inserted`;
+    made.append(element("small", "", text));
     if (baseline) {
       const change = gain(row);
       const verdict = change > 0 ? "better" : change < 0 ? "worse" : "";
-      const text = change ? `${change > 0 ? "−" : "+"}${Math.abs(change)} error${Math.abs(change) === 1 ? "" : "s"}` : "as before";
-      made.append(element("small", `delta ${verdict}`, text));
+      const compared = change ? `${change > 0 ? "−" : "+"}${many(Math.abs(change), "error")}` : "as before";
+      made.append(element("small", `delta ${verdict}`, compared));
     }
     return made;
   };

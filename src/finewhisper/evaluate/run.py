@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import accumulate
 
 from finewhisper import manifest
 from finewhisper.audio import Seconds
@@ -26,6 +28,8 @@ from finewhisper.transcript import DecodeOptions
 
 #: Whose versions can change a score.
 _PACKAGES = ("ctranslate2", "torch", "transformers", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
+
+_ROUNDING_S = 1e-3  # sums of many durations differ by the order of adding
 
 
 def run(config: EvaluateConfig) -> Evaluation:
@@ -96,14 +100,15 @@ def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: Evaluat
     options = DecodeOptions(task=config.task, timestamps=config.timestamps, beam_size=config.beam_size, batch_size=config.batch_size)
     order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
     ordered = [utterances[index] for index in order]
+    ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))
     began = time.perf_counter()
-    with bar("transcribing", round(sum(utterance.duration_s or 0.0 for utterance in utterances)), " s") as progress:
+    with bar("transcribing", len(ordered), " clip") as progress:
         heard_s = 0.0
 
-        def advance(more_s: Seconds) -> None:
+        def advance(more_s: Seconds) -> None:  # in clips: a model that needs full windows takes as long for a short one
             nonlocal heard_s
             heard_s += more_s
-            progress.update(round(heard_s) - progress.n)
+            progress.update(bisect(ends_s, heard_s + _ROUNDING_S) - progress.n)
 
         transcripts = Transcriber(engine, options).transcribe_clips(
             (utterance.waveform() for utterance in ordered),
