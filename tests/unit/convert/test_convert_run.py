@@ -15,6 +15,7 @@ from finewhisper.convert import run as module
 from finewhisper.convert import to_ctranslate2
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.run import Converted, run
+from finewhisper.convert.verify import generated_clip
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError, FinewhisperError, ModelError, StorageError, UsageError, VerificationError
 from finewhisper.model import Context, ModelCard, ModelFolder
@@ -60,15 +61,17 @@ def test_the_config_tells_ctranslate2_what_the_generation_config_says(base_model
     assert tokens[50257:50260] + tokens[-1:] == ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|30.00|>"]
 
 
-def test_a_generation_config_without_lists_still_loads(random_model: Path, tmp_path: Path) -> None:
-    """Null where CTranslate2 wants a list makes it fail when it loads, long after the conversion."""
+def test_languages_are_detected_whatever_the_generation_config_lacks(random_model: Path, tmp_path: Path) -> None:
+    """CTranslate2's own converter lists no languages then, and detection finds nothing."""
     source = tmp_path / "bare"
     shutil.copytree(random_model, source)
     path = source / "generation_config.json"
-    dropped = {"suppress_tokens", "begin_suppress_tokens", "alignment_heads"}
+    dropped = {"lang_to_id", "suppress_tokens", "begin_suppress_tokens", "alignment_heads"}
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name not in dropped}))
-    convert(source, tmp_path / "ct2")
+    convert(source, tmp_path / "ct2", verify=False)
     assert json.loads((tmp_path / "ct2" / "config.json").read_text())["alignment_heads"] == [[1, 0], [1, 1]]
+    engine = load_engine(ModelFolder.open(tmp_path / "ct2"), device="cpu")
+    assert len(engine.detect_languages([generated_clip().waveform])[0]) == 99
 
 
 def test_given_speech_is_what_is_compared(random_model: Path, speech_folder: Path, tmp_path: Path) -> None:
