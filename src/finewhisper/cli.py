@@ -105,7 +105,6 @@ def _run(tokens: Sequence[str]) -> int:
 _EXTRAS = {
     **dict.fromkeys(("accelerate", "matplotlib", "peft", "tensorboard", "torch", "transformers"), "train"),
     "ctranslate2": "ct2",
-    "huggingface_hub": "corpora",
 }
 
 

@@ -15,11 +15,10 @@ import pytest
 import finewhisper
 
 #: Libraries that only an extra brings.
-OPTIONAL = ["accelerate", "ctranslate2", "huggingface_hub", "matplotlib", "peft", "tensorboard", "torch", "transformers"]
+OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "torch", "transformers"]
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
-    "finewhisper.download.hub": "corpora",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.dataset": "train",
     "finewhisper.finetune.methods": "train",
@@ -78,7 +77,6 @@ def test_a_module_listed_as_needing_an_extra_really_does(module):
             ["finetune", "m", "--train", "t.jsonl", "-o", "out"],
             r"(torch|transformers) is not installed; run: pip install 'finewhisper\[train\]'",
         ),
-        (["download", "small", "-o", "m"], r"huggingface_hub is not installed; run: pip install 'finewhisper\[corpora\]'"),
     ],
 )
 def test_a_verb_whose_library_is_absent_names_the_extra(tmp_path, arguments, message):
