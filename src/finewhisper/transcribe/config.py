@@ -46,8 +46,8 @@ class TranscribeConfig(Config):
     vad: bool | None = None
     """Decode only where somebody speaks; default: in recordings longer than 30 s."""
 
-    batch_size: int = Field(16, ge=1)
-    """Windows decoded together; fewer need less memory."""
+    batch_size: int = Field(8, ge=1)
+    """Windows of 30 s decoded together, and up to four times as many shorter ones; fewer need less memory."""
     device: str = "auto"
     """Where to compute: cpu, cuda, or auto, which is CUDA where there is one."""
     precision: str = "auto"

@@ -175,6 +175,8 @@ def _failure(problems: list[str], named: int) -> AudioError:
 
 
 def _summary(done: int, skipped: int, heard_s: Seconds, took_s: Seconds) -> str:
-    counted = f"{done} recording{'s' * (done != 1)}"
+    if not done:
+        return f"nothing to do: the results of {skipped} recording{'s' * (skipped != 1)} are there already"
     left = f", {skipped} skipped" if skipped else ""
-    return f"{counted}, {heard_s:.1f} s of audio in {took_s:.1f} s ({heard_s / took_s:.1f} times real time){left}"
+    speed = f"{heard_s:.1f} s of audio in {took_s:.1f} s ({heard_s / took_s:.1f} times real time)"
+    return f"{done} recording{'s' * (done != 1)}, {speed}{left}"

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Seconds, Waveform
+from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
 from finewhisper.engines.base import Engine
 from finewhisper.transcribe.finishing import finish
 from finewhisper.transcribe.vad import Span
@@ -22,9 +22,11 @@ from finewhisper.vocabulary import language_code
 #: Called with the seconds of audio that have just been transcribed.
 Progress = Callable[[Seconds], None]
 
-#: How many full batches of 30 s windows are collected before they are sorted and decoded: with 16 windows a batch, 16 minutes of audio
+#: How many batches of 30 s windows are collected before they are sorted and decoded: with 16 windows a batch, 16 minutes of audio
 #: (61 MB). More makes batches of like lengths, and so wastes fewer decoder steps; less gives results sooner.
 _LOOK_AHEAD_BATCHES = 2
+#: Shorter windows need less memory and gain more from company, so up to this many times as many share a batch.
+_MOST_TIMES_AS_MANY = 4
 #: A language is taken from the first window that is this sure of it, else from the average of the first few windows.
 _SURE, _LANGUAGE_WINDOWS = 0.5, 4
 
@@ -58,7 +60,7 @@ class Transcriber:
 
     Args:
         engine: a loaded model.
-        options: how to decode; ``options.batch_size`` windows are decoded together.
+        options: how to decode; ``options.batch_size`` windows of 30 s are decoded together, and up to four times as many shorter ones.
         vad: whether to look for speech first and decode only that; None: for clips longer than 30 s only.
     """
 
@@ -138,7 +140,8 @@ class Transcriber:
         while jobs:
             left: list[_Job] = []
             for batch, language in self._batches(jobs):
-                heard = self.engine.transcribe([job.waveform for job in batch], replace(self.options, language=language))
+                options = replace(self.options, language=language, batch_size=len(batch))
+                heard = self.engine.transcribe([job.waveform for job in batch], options)
                 for job, transcript in zip(batch, heard, strict=True):
                     left += self._heard(job, transcript)
                 if progress is not None:
@@ -162,10 +165,11 @@ class Transcriber:
         groups: dict[tuple[str | None, int], list[_Job]] = {}
         for job in jobs:
             groups.setdefault((job.clip.language, self.engine.frames(job.waveform)), []).append(job)
-        for (language, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
+        for (language, frames), group in sorted(groups.items(), key=lambda item: -item[0][1]):
             group.sort(key=lambda job: -job.span.duration_s)
-            for first in range(0, len(group), self.options.batch_size):
-                yield group[first : first + self.options.batch_size], language
+            size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
+            for first in range(0, len(group), size):
+                yield group[first : first + size], language
 
 
 def _finished(clip: _Clip) -> Transcript:

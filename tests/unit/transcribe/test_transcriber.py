@@ -99,8 +99,10 @@ def test_clips_of_any_length_keep_their_order(quick: Engine, batches: list[list[
 
 
 def test_a_batch_holds_no_more_than_it_may(quick: Engine, batches: list[list[float]]):
-    list(Transcriber(quick, DecodeOptions(timestamps=False, batch_size=2)).transcribe_clips([tone(1.0)] * 5))
-    assert batches == [[1.0, 1.0], [1.0, 1.0], [1.0]]
+    """Four times as many short windows as long ones, and twice as many of half the length."""
+    options = DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1)
+    list(Transcriber(quick, options).transcribe_clips([*[tone(1.0)] * 9, *[tone(14.0)] * 5]))
+    assert batches == [[14.0] * 4, [14.0], [1.0] * 8, [1.0]]
 
 
 def test_clips_are_read_only_a_stretch_ahead(quick: Engine):
