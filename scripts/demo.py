@@ -63,7 +63,9 @@ class Demo:
         self.step("Fine-tune: train a LoRA adapter", adapter / "adapter_config.json", training)
         self.step("Merge the adapter into the base model", model, ["merge", adapter, "-o", model])
         self.step(
-            "How well does the tuned model hear it?", result, ["evaluate", model, "--manifest", test, "-o", result, "--baseline", base]
+            "How well does the tuned model hear it?",
+            result,
+            ["evaluate", model, "--manifest", test, "-o", result, "--baseline", base, "--title", f"whisper-base taught {self.name}"],
         )
         self.step(
             "Convert it for CTranslate2, the fast engine, with 8-bit weights",

@@ -17,7 +17,7 @@ from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.dataset import BatchPlan, LengthBatches, SpeechDataset
 from finewhisper.finetune.labels import build
 from finewhisper.finetune.methods import adapt, default_learning_rate
-from finewhisper.finetune.trainer import EpochOrder, ProgressBar, Scores, SpeechTrainer, tensorboard
+from finewhisper.finetune.trainer import EpochOrder, FreeMemory, ProgressBar, Scores, SpeechTrainer, tensorboard
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
@@ -88,7 +88,7 @@ def run(config: FinetuneConfig) -> FinetuneResult:
             batches=batches,
             score=score,
             n_mels=base.config.num_mel_bins,
-            callbacks=[EpochOrder(batches), ProgressBar(), *tensorboard(config.tracker, workspace)],
+            callbacks=[EpochOrder(batches), FreeMemory(), ProgressBar(), *tensorboard(config.tracker, workspace)],
         )
         for noisy in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(noisy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,22 @@ class EpochOrder(TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.batches.set_epoch(int(state.epoch or 0))
+
+
+class FreeMemory(TrainerCallback):  # type: ignore[misc]
+    """Gives freed memory back to the system now and then.
+
+    Batches of many lengths leave glibc's heap full of holes that no later batch fits; a run on a CPU would grow by gigabytes.
+    """
+
+    EVERY_STEPS = 10
+
+    def __init__(self) -> None:
+        self.trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc's own
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.trim is not None and state.global_step % self.EVERY_STEPS == 0:
+            self.trim(0)
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
