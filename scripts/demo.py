@@ -72,7 +72,7 @@ class Demo:
             int8,
             ["convert", model, int8, "--to", "ctranslate2", "--quantization", "int8", "--manifest", test],
         )
-        clips = longest(test)
+        clips = three_of(test)
         heard = [self.folder / "transcripts" / f"{clip.path.stem}.txt" for clip in clips]
         self.step(
             "Transcribe three clips that it has never heard",
@@ -152,9 +152,10 @@ def continuation(adapter: Path) -> list[str]:
     return ["--resume" if any(adapter.glob("checkpoints/checkpoint-*/trainer_state.json")) else "--overwrite"]
 
 
-def longest(path: Path) -> list[manifest.Utterance]:
-    """The three longest utterances of a manifest."""
-    return sorted(manifest.read(path), key=lambda utterance: utterance.length_s(), reverse=True)[:3]
+def three_of(path: Path) -> list[manifest.Utterance]:
+    """A clip of middle length, a longer and a long one of a manifest."""
+    ordered = sorted(manifest.read(path), key=lambda utterance: utterance.length_s())
+    return [ordered[int(share * len(ordered))] for share in (0.5, 0.75, 0.9)]
 
 
 def relative(path: Path) -> Path:
