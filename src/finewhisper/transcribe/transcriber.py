@@ -15,7 +15,7 @@ from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Wav
 from finewhisper.engines.base import Engine
 from finewhisper.transcribe.finishing import finish
 from finewhisper.transcribe.vad import Span
-from finewhisper.transcribe.windows import left_over, plan
+from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, left_over, plan
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import language_code
 
@@ -111,7 +111,7 @@ class Transcriber:
 
     def _jobs(self, clip: _Clip, language: str | None) -> list[_Job]:
         """Plan a clip's windows and settle its language."""
-        spans = plan(clip.waveform, self.vad)
+        spans = plan(clip.waveform, self.vad, LONGEST_TRIMMED_S if self.engine.context.trimmed else LONGEST_S)
         ends = [0, *(span.end for span in spans[:-1]), len(clip.waveform)]
         jobs = [_Job(clip, span, (end - start) / SAMPLE_RATE) for span, start, end in zip(spans, ends, ends[1:], strict=False)]
         clip.open_windows = len(jobs)

@@ -140,6 +140,14 @@ def test_an_unused_run_reads_nothing(quick: Engine):
     assert list(Transcriber(quick).transcribe_clips([])) == []
 
 
+def test_a_model_that_has_learnt_short_contexts_gets_short_windows(quick: Engine, data: Path, batches: list[list[float]]):
+    waveform, _ = longform(data, "bush_election_day", 60.0)
+    Transcriber(quick, DecodeOptions(timestamps=False, max_tokens_per_second=0.1)).transcribe(waveform)
+    windows = [length for batch in batches for length in batch]
+    assert 5 <= len(windows) <= 12
+    assert max(windows) <= 10.0
+
+
 def test_silence_of_any_length_is_an_empty_transcript(engine: Engine, batches: list[list[float]]):
     covered: list[float] = []
     transcript = Transcriber(engine).transcribe(np.zeros(16_000 * 40, dtype=np.float32), progress=covered.append)

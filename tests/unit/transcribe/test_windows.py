@@ -81,6 +81,14 @@ def test_without_detection_the_whole_recording_is_cut_quietly():
     assert second.end == third.start
 
 
+def test_windows_may_be_shorter(monkeypatch: pytest.MonkeyPatch):
+    speaking(monkeypatch, (0, 4), (4.5, 7), (8, 9), (9.2, 12), (12.2, 21), (22, 50))
+    planned = plan(noise(60.0), None, 10.0)
+    assert planned[:3] == at((0, 7), (8, 12), (12.2, 21))
+    assert all(window.duration_s <= 10.0 for window in planned)
+    assert sum(window.duration_s for window in planned[3:]) == pytest.approx(28.0)
+
+
 spoken = st.lists(st.tuples(st.floats(0.0, 5.0), st.floats(0.1, LONGEST_S)), max_size=30)
 
 
