@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ import pytest
 
 hypothesis.settings.register_profile("shared machine", deadline=None)  # another process may take the core in the middle of an example
 hypothesis.settings.load_profile("shared machine")
+
+# A job started in the background by a shell ignores Ctrl-C, and so would every child that a test starts to press it on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CACHE = Path(os.environ.get("FINEWHISPER_TEST_CACHE", Path(__file__).parent.parent / ".cache"))
 
