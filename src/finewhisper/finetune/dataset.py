@@ -1,8 +1,8 @@
 """Utterances as batches of similar length, each with a context of its own length.
 
 Padding is the price of batching: AISHELL's clips last 4.5 s and cost 30 s when padded. Here a batch holds neighbours in length, and its
-context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never sees
-one loses them (``benchmarks/LOG.md``).
+context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never sees one
+becomes weaker in tools that pad.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from finewhisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, WINDOW_FRAMES, Seconds
+from finewhisper.audio import FRAMES_PER_SECOND, WINDOW_FRAMES, Seconds
 from finewhisper.features import context_frames, pad_samples
 from finewhisper.finetune.labels import Labels
 from finewhisper.manifest import Utterance
@@ -132,8 +132,3 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
         inputs[row, : len(example.labels.inputs)] = torch.tensor(example.labels.inputs)
         targets[row, : len(example.labels.targets)] = torch.tensor(example.labels.targets)
     return {"waveforms": torch.stack([example.waveform for example in examples]), "decoder_input_ids": inputs, "labels": targets}
-
-
-def audio_seconds(batch: dict[str, torch.Tensor]) -> Seconds:
-    """Seconds of encoder context in a collated batch."""
-    return batch["waveforms"].numel() / HOP_LENGTH / FRAMES_PER_SECOND

@@ -33,8 +33,7 @@ def adapt(model: LengthAwareWhisper, config: FinetuneConfig) -> LengthAwareWhisp
 def default_learning_rate(method: str, d_model: int) -> float:
     """Half the pre-training rate for LoRA, whose weights are new, and a fortieth for full training, whose weights are not.
 
-    The fortieth is the rule of thumb of the published full fine-tunings; the half is what worked best for whisper-base on 15 minutes
-    of speech.
+    The fortieth is the rule of thumb of the published full fine-tunings; the half gives whisper-base the rate of the demo's recipe.
     """
     nearest = min(PRETRAINING_RATES, key=lambda width: abs(width - d_model))
     return PRETRAINING_RATES[nearest] * (0.5 if method == "lora" else 0.025)

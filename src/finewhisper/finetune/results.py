@@ -48,39 +48,32 @@ def workspace(config: FinetuneConfig) -> Iterator[Path]:
             yield output
         except BaseException as error:
             _drop_incomplete(output)
-            if last_checkpoint(config, any_run=True) is None:
+            if not _complete_checkpoints(output):
                 shutil.rmtree(output, ignore_errors=True)
             elif isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt("the last checkpoint is kept; repeat the command with --resume to go on from it") from None
             raise
 
 
-def last_checkpoint(config: FinetuneConfig, *, any_run: bool = False) -> str | None:
+def last_checkpoint(config: FinetuneConfig) -> str | None:
     """The newest complete checkpoint when resuming, as Trainer wants it; None otherwise.
 
     Raises:
         UsageError: ``--resume`` without a checkpoint.
     """
-    if not (config.resume or any_run):
+    if not config.resume:
         return None
-    complete = [path.parent for path in (config.output / "checkpoints").glob(f"checkpoint-*/{_COMPLETE}")]
+    complete = _complete_checkpoints(config.output)
     if not complete:
-        if any_run:
-            return None
         raise UsageError(f"--resume: there is no checkpoint below {config.output}; start without --resume")
     return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2])))
 
 
-def publish(
-    trainer: SpeechTrainer,
-    base: ModelFolder,
-    config: FinetuneConfig,
-    context: Context,
-    train: Sequence[Utterance],
-    *,
-    hours: float,
-    best: dict[str, float],
-) -> None:
+def _complete_checkpoints(output: Path) -> list[Path]:
+    return [path.parent for path in (output / "checkpoints").glob(f"checkpoint-*/{_COMPLETE}")]
+
+
+def publish(trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, card: ModelCard) -> None:
     """Write the result into the output folder: everything to a temporary folder first, then file by file, the marker last."""
     output = config.output
     temporary = output / ".result.tmp"
@@ -93,7 +86,6 @@ def publish(
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_wer" in entry]
     (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     plot_training(log, temporary / "training.png")
-    card = _card(trainer, base, config, context, train, hours=hours, best=best)
     card.write(temporary)
     (temporary / "README.md").write_text(_readme(card, config, base), encoding="utf-8")
     for path in sorted(temporary.iterdir(), key=lambda path: path.name in _MARKERS):
@@ -101,7 +93,7 @@ def publish(
     temporary.rmdir()
 
 
-def _card(
+def model_card(
     trainer: SpeechTrainer,
     base: ModelFolder,
     config: FinetuneConfig,
@@ -111,6 +103,7 @@ def _card(
     hours: float,
     best: dict[str, float],
 ) -> ModelCard:
+    """What the model has learnt, from what and how well: the content of ``finewhisper.json``."""
     spoken = {config.language} if config.language else {utterance.language for utterance in train}
     return ModelCard(
         context=context,

@@ -95,7 +95,8 @@ def run(config: FinetuneConfig) -> FinetuneResult:
         outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
         best = _best_scores(trainer)
         hours = sum(durations_s) / 3600
-        results.publish(trainer, folder, config, context, train, hours=hours, best=best)
+        card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best)
+        results.publish(trainer, folder, config, card)
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
 
 

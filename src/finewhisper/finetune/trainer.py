@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finewhisper.features import log_mel_torch
-from finewhisper.finetune.dataset import LengthBatches, SpeechDataset, audio_seconds, collate
+from finewhisper.finetune.dataset import LengthBatches, SpeechDataset, collate
 from finewhisper.progress import bar, note
 
 Scores = dict[str, float]
@@ -30,7 +30,6 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, *, batches: LengthBatches, score: Callable[[], Scores] | None, n_mels: int, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.batches, self.score, self.n_mels = batches, score, n_mels
-        self.context_seconds = 0.0  # seconds of encoder context trained on so far, for the rate
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         assert isinstance(self.train_dataset, SpeechDataset)
@@ -42,7 +41,6 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
     def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Waveforms travel to the device; spectrograms are made there, in the step."""
-        self.context_seconds += audio_seconds(inputs)
         prepared: dict[str, torch.Tensor] = super()._prepare_inputs(inputs)
         prepared["input_features"] = log_mel_torch(prepared.pop("waveforms"), self.n_mels)
         return prepared
