@@ -14,6 +14,7 @@ from finewhisper.engines.transformers import PRECISIONS, TransformersEngine, cho
 from finewhisper.errors import ManifestError
 from finewhisper.finetune import results
 from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.finetune.consistency import require_consistent
 from finewhisper.finetune.dataset import BatchPlan, LengthBatches, SpeechDataset
 from finewhisper.finetune.labels import build
 from finewhisper.finetune.methods import adapt, default_learning_rate
@@ -56,13 +57,14 @@ def run(config: FinetuneConfig) -> FinetuneResult:
     """Fine-tune a model.
 
     Raises:
-        ModelError: the base is missing, incomplete or not a transformers folder.
+        ModelError: the base is missing, incomplete, put together from several models, or not a transformers folder.
         ManifestError: lines cannot be used, each named (unless ``skip_bad``).
         UsageError: options contradict each other or the model.
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
     folder = ModelFolder.open(config.model, "transformers")
     vocabulary = Vocabulary.load(folder.path)
+    require_consistent(folder, vocabulary)
     device = choose_device(config.device)
     train = _usable(config.train, config, vocabulary)
     dev = _usable(config.dev, config, vocabulary) if config.dev else []
