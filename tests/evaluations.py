@@ -22,14 +22,17 @@ def evaluated_in(folder: Path) -> Make:
     """A function that makes an evaluation of what is said and heard in clips of the fixture ``speech_folder``, and its utterances."""
 
     def make(
-        said: Sequence[Said], *, baseline: Baseline | None = None, skipped: Sequence[str] = (), **options: object
+        said: Sequence[Said],
+        *,
+        baseline: Baseline | None = None,
+        skipped: Sequence[str] = (),
+        extra: Sequence[dict[str, object]] = (),
+        **options: object,
     ) -> tuple[Evaluation, list[Utterance]]:
         config = EvaluateConfig.model_validate({"model": folder, "manifest": folder / "train.jsonl", "output": folder / "out"} | options)
         utterances = [
-            Utterance(
-                folder / "audio" / f"clip{index % 8}.wav", sentence, language, 0.5 + index % 8, extra={"speaker": "Ann"}, line=index + 1
-            )
-            for index, (language, sentence, _) in enumerate(said)
+            Utterance(folder / "audio" / f"clip{index % 8}.wav", sentence, language, 0.5 + index % 8, extra=keys, line=index + 1)
+            for index, ((language, sentence, _), keys) in enumerate(zip(said, extra or [{"speaker": "Ann"}] * len(said), strict=True))
         ]
         rows = score(utterances, [(heard, "en") for _, _, heard in said], config)
         setting = Setting("transformers", "0" * 64, "transformers float32", Context(trimmed=True), "1" * 64, {"finewhisper": "1"}, False)

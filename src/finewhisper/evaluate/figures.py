@@ -49,7 +49,7 @@ def row_unit(row: Row, unit: str) -> Unit:
 
 def figures(evaluation: Evaluation, curves: Curves) -> list[Figure]:
     """The report's charts; those without data are left out."""
-    rows, before = evaluation.rows, before_rows(evaluation)
+    rows, before = evaluation.rows, evaluation.before
     unit = evaluation.config.unit
     made = [
         Figure("Error rate of the utterances", _histogram(rows, before, unit)),
@@ -67,11 +67,6 @@ def figures(evaluation: Evaluation, curves: Curves) -> list[Figure]:
         ),
     ]
     return [figure for figure in made if figure.svg]
-
-
-def before_rows(evaluation: Evaluation) -> list[Row] | None:
-    """The baseline's rows in the order of the evaluation's."""
-    return None if evaluation.baseline is None else [evaluation.baseline.rows[row.line] for row in evaluation.rows]
 
 
 def confusions(rows: Sequence[Row], unit: str) -> list[Confusion]:

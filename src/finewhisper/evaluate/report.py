@@ -17,9 +17,9 @@ from jinja2 import Environment, StrictUndefined
 from finewhisper import __version__, audio
 from finewhisper.audio import Seconds
 from finewhisper.evaluate.curves import Curves
-from finewhisper.evaluate.figures import before_rows, confusions, figures, row_unit
-from finewhisper.evaluate.result import Evaluation, named
-from finewhisper.evaluate.scores import Row, Score
+from finewhisper.evaluate.figures import confusions, figures, row_unit
+from finewhisper.evaluate.result import MOST_SPEAKERS, Evaluation, named
+from finewhisper.evaluate.scores import Group, Row, Score
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import Interval, align
 from finewhisper.progress import track
@@ -41,14 +41,16 @@ def render(evaluation: Evaluation, utterances: Sequence[Utterance], curves: Curv
     """
     unit = evaluation.config.unit
     order = sorted(range(len(evaluation.rows)), key=lambda index: badness(evaluation.rows[index], unit), reverse=True)[:LISTED]
-    before = before_rows(evaluation)
+    before = evaluation.before
     sounds = _sounds(evaluation, utterances, order)
     rows = [_row(evaluation.rows[index], before[index] if before else None, sounds.get(index), unit) for index in order]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters |= {"percent": _percent, "signed": _signed, "length_of": _length, "interval": _interval, "visible": _visible}
     return environment.from_string(_asset("report.html")).render(
         evaluation=evaluation,
-        groups=[(group, list(named(group).items())) for group in evaluation.groups],
+        groups=_named(evaluation.groups),
+        speakers=_named(evaluation.speakers),
+        most_speakers=MOST_SPEAKERS,
         figures=figures(evaluation, curves),
         confusions=confusions(evaluation.rows, unit),
         languages=sorted({row["lang"] for row in rows if row["lang"]}),
@@ -62,6 +64,10 @@ def render(evaluation: Evaluation, utterances: Sequence[Utterance], curves: Curv
         script=_asset("report.js"),
         version=__version__,
     )
+
+
+def _named(groups: Sequence[Group]) -> list[tuple[Group, list[tuple[str, Score]]]]:
+    return [(group, list(named(group).items())) for group in groups]
 
 
 def badness(row: Row, unit: str) -> tuple[float, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from finewhisper import __version__
 from finewhisper.audio import Seconds
 from finewhisper.evaluate.baseline import Baseline
 from finewhisper.evaluate.config import EvaluateConfig
-from finewhisper.evaluate.scores import Group, Row, Score
+from finewhisper.evaluate.scores import Group, Row, Score, by_speaker
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
 
@@ -62,6 +63,16 @@ class Evaluation:
     def rows(self) -> tuple[Row, ...]:
         return self.everything.rows
 
+    @cached_property
+    def before(self) -> tuple[Row, ...] | None:
+        """The baseline's rows in the order of :attr:`rows`."""
+        return None if self.baseline is None else tuple(self.baseline.rows[row.line] for row in self.rows)
+
+    @cached_property
+    def speakers(self) -> tuple[Group, ...]:
+        """Each speaker by itself where the manifest names several."""
+        return tuple(by_speaker(self.rows, self.before, self.config))
+
     @property
     def title(self) -> str:
         return self.config.title or f"{self.config.model.resolve().name} on {self.config.manifest.name}"
@@ -101,6 +112,7 @@ class Evaluation:
             "seconds": round(self.seconds, 2),
             "skipped": list(self.skipped),
             "languages": {group.name: _json(group) for group in self.groups[1:]},
+            "speakers": {group.name: _json(group) for group in self.speakers},
             "model": {"path": str(self.config.model), "kind": self.setting.kind, "sha256": self.setting.model_sha256},
             "engine": self.setting.engine,
             "manifest": {"path": str(self.config.manifest), "sha256": self.setting.manifest_sha256},
@@ -118,7 +130,10 @@ class Evaluation:
         return content
 
     def __str__(self) -> str:
-        lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for group in self.groups for cells in _cells(group)]])
+        printed = [(group.name, group) for group in self.groups]
+        if len(self.speakers) <= MOST_SPEAKERS:
+            printed += [(f"speaker {group.name}", group) for group in self.speakers]
+        lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
         lines += [self.signature(name) for name in self.scores]
         return "\n".join([*lines, f"report: {self.report}"])
@@ -130,14 +145,16 @@ def named(group: Group) -> dict[str, Score]:
     return words | {NAMES["character"]: group.characters}
 
 
+#: More speakers are not printed, and folded in the report.
+MOST_SPEAKERS = 20
 _HEADINGS = ("", "utterances", "audio", "score", "%", "95 % interval", "sub", "del", "ins", "of", "baseline %", "change", "points")
 
 
-def _cells(group: Group) -> list[tuple[str, ...]]:
+def _cells(title: str, group: Group) -> list[tuple[str, ...]]:
     """A line of the printed table for each score."""
     found: list[tuple[str, ...]] = []
     for name, score in named(group).items():
-        size = (group.name, str(len(group.rows)), f"{group.audio_s:.0f} s")
+        size = (title, str(len(group.rows)), f"{group.audio_s:.0f} s")
         rate = score.rate
         counts = (str(rate.substitutions), str(rate.deletions), str(rate.insertions), str(rate.reference_units))
         cells: tuple[str, ...] = (*size, name, f"{rate.percent:.2f}", _or_dash(score.interval), *counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Group:
-    """The scores of the utterances of one language, or of all."""
+    """The scores of the utterances of one language, of one speaker, or of all."""
 
-    name: str  #: the language, or "all"
+    name: str  #: the language, the speaker, or "all"
     rows: tuple[Row, ...]
     words: Score | None  #: over the rows whose language has words; None where there are none
     characters: Score
@@ -141,13 +141,29 @@ def groups(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateCo
     Args:
         before: the same utterances in the same order, heard by the baseline.
     """
-    languages = sorted({row.language for row in rows}, key=lambda language: language or "")
-    found = [_group("all" if len(languages) > 1 else _name(languages[0]), rows, before, config)]
-    for language in languages if len(languages) > 1 else []:
-        chosen = [index for index, row in enumerate(rows) if row.language == language]
-        earlier = None if before is None else [before[index] for index in chosen]
-        found.append(_group(_name(language), [rows[index] for index in chosen], earlier, config))
-    return found
+    by_language = split(rows, before, lambda row: row.language)
+    if len(by_language) == 1:
+        return [_group(_name(rows[0].language), rows, before, config)]
+    return [_group("all", rows, before, config), *[_group(_name(code), *part, config) for code, part in by_language.items()]]
+
+
+def by_speaker(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig) -> list[Group]:
+    """Each speaker by itself where the manifest names several; rows without a speaker are in no group."""
+    named = {name: part for name, part in split(rows, before, lambda row: row.speaker).items() if name}
+    return [_group(name, *part, config) for name, part in named.items()] if len(named) > 1 else []
+
+
+def split(
+    rows: Sequence[Row], before: Sequence[Row] | None, key: Callable[[Row], str | None]
+) -> dict[str, tuple[list[Row], list[Row] | None]]:
+    """The rows by a key of theirs, each set with the same rows of the baseline; first those without a key, as ""."""
+    chosen: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        chosen.setdefault(key(row) or "", []).append(index)
+    return {
+        name: ([rows[index] for index in indices], None if before is None else [before[index] for index in indices])
+        for name, indices in sorted(chosen.items())
+    }
 
 
 def _name(language: str | None) -> str:

@@ -162,3 +162,15 @@ def test_characters_of_chinese(evaluated: Make) -> None:
 def test_confusions(evaluated: Make) -> None:
     evaluation, _ = evaluated([("bg", "а б", "а в")] * 3 + [("bg", "а", "а не")] * 2 + [("bg", "г", "")])
     assert [(one.said, one.heard, one.times) for one in confusions(evaluation.rows, "auto")] == [("б", "в", 3), ("", "не", 2)]
+
+
+def test_speakers(evaluated: Make) -> None:
+    evaluation, utterances = evaluated(SAID[:2], extra=[{"speaker": "<Ann>"}, {"speaker": "Bo"}])
+    page = report.render(evaluation, utterances, Curves())
+    outline(page)
+    assert "&lt;Ann&gt; <small>(1)</small>" in page
+    assert "<details>" not in page
+    many, utterances = evaluated(SAID[:1] * 21, extra=[{"speaker": str(index)} for index in range(21)], players=0)
+    page = report.render(many, utterances, Curves())
+    outline(page)
+    assert "21 speakers</h3></summary>" in page

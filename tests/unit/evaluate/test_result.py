@@ -86,3 +86,17 @@ def test_printed(evaluated: Make) -> None:
     assert skipped == "1 clips left out, listed in result.json"
     assert signatures == [evaluation.signature("WER"), evaluation.signature("CER")]
     assert report == f"report: {evaluation.config.output / 'report.html'}"
+
+
+def test_speakers_are_printed_unless_they_are_many(evaluated: Make) -> None:
+    def printed(speakers: int) -> str:
+        said = [("zh", "二九", "二")] * speakers
+        return str(evaluated(said, extra=[{"speaker": f"S{index:02d}"} for index in range(speakers)])[0])
+
+    assert "speaker S" not in printed(1)
+    assert [line.split()[:3] + line.split()[5:7] for line in printed(2).splitlines()[2:4]] == [
+        ["speaker", "S00", "1", "CER", "50.00"],
+        ["speaker", "S01", "1", "CER", "50.00"],
+    ]
+    assert "speaker S19" in printed(20)
+    assert "speaker S" not in printed(21)

@@ -49,6 +49,24 @@ def test_a_set_of_several_languages(evaluated: Make) -> None:
     assert (everything.wordless, everything.no_speech) == (1, 1)
 
 
+def test_each_speaker(evaluated: Make) -> None:
+    said = [("zh", "二九", "二九"), ("zh", "二九", "三"), ("zh", "", ""), ("en", "one two", "one")]
+    evaluation, _ = evaluated(said, extra=[{"speaker": "S2"}, {"speaker": "S1"}, {"speaker": ""}, {"speaker": "S1"}])
+    first, second = evaluation.speakers
+    assert [group.name for group in evaluation.speakers] == ["S1", "S2"]
+    assert [len(group.rows) for group in evaluation.speakers] == [2, 1], "the clip without a speaker is nobody's"
+    assert first.words is not None
+    assert first.words.rate == ErrorRate("word", deletions=1, reference_units=2)
+    assert first.characters.rate == ErrorRate("character", 1, 1 + len(" two"), 0, 2 + len("one two"))
+    assert second.characters.rate.errors == 0
+    assert evaluation.json()["speakers"]["S2"]["cer"]["percent"] == 0.0
+
+
+def test_a_single_speaker_is_not_split(evaluated: Make) -> None:
+    evaluation, _ = evaluated([("bg", "да", "да"), ("bg", "не", "не")])
+    assert evaluation.speakers == ()
+
+
 def test_rows_keep_what_the_table_needs(evaluated: Make) -> None:
     evaluation, _ = evaluated(MIXED)
     bulgarian, chinese, silent, unknown = evaluation.rows
