@@ -267,7 +267,8 @@ _WORDS = {
 def _sentence(model: type[BaseModel], path: FieldPath, problem: Mapping[str, Any]) -> str:
     """What is wrong with one value, and what was found."""
     if problem["type"] == "extra_forbidden":
-        return f"there is no such option{did_you_mean('.'.join(path), [option.key for option in options(model)])}"
+        known = {option.key for option in options(model)} | {".".join(option.path[: len(path)]) for option in options(model)}
+        return f"there is no such option{did_you_mean('.'.join(path), sorted(known))}"
     text = str(_WORDS.get(problem["type"], problem["msg"])).format_map(problem.get("ctx", {})).removeprefix("Value error, ")
     if problem["type"] in {"missing", "value_error"}:
         return text
