@@ -38,6 +38,11 @@ VERBS = {
     "prepare": Verb(
         "finewhisper.prepare.config:PrepareConfig", "finewhisper.prepare.run:run", "Turn a corpus into train, dev and test manifests."
     ),
+    "augment": Verb(
+        "finewhisper.finetune.augment.examples:AugmentExamplesConfig",
+        "finewhisper.finetune.augment.examples:run",
+        "Listen to what augmentation makes of a few clips.",
+    ),
     "finetune": Verb(
         "finewhisper.finetune.config:FinetuneConfig", "finewhisper.finetune.run:run", "Adapt a model to the speech of a manifest."
     ),

@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from finewhisper import __version__
 from finewhisper.config import resolve
+from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.config import FinetuneConfig
 
 ROOT = Path(__file__).parent.parent.parent
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+AUGMENTATION = ROOT / "recipes" / "augment.yaml"
+RECIPES = sorted(set((ROOT / "recipes").rglob("*.yaml")) - {AUGMENTATION})
 
 
 def test_there_are_recipes():
@@ -26,6 +29,22 @@ def test_a_recipe_is_a_valid_fine_tuning(recipe):
     given = {("model",): "models/base", ("train",): "data/train.jsonl", ("output",): "runs/example"}
     config = resolve(FinetuneConfig, "finetune", flags=given, environment={}, recipe=recipe)
     assert config.model == Path("models/base")
+
+
+@pytest.mark.parametrize("with_recordings", [False, True])
+def test_the_augmentation_has_every_effect(tmp_path, with_recordings):
+    """As it is, and with the lines for those who have recordings of noise and rooms."""
+    text = AUGMENTATION.read_text(encoding="utf-8")
+    path = tmp_path / "augment.yaml"
+    path.write_text(re.sub(r"^# (noise|reverb):", r"\1:", text, flags=re.MULTILINE) if with_recordings else text, encoding="utf-8")
+    for name in ("noise", "rir"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "click.wav", [1.0, 0.5], 16_000)
+    augmentation = Augmentation.load(path)
+    off = {name for name, effect in augmentation.general if not effect.probability}
+    assert off == (set() if with_recordings else {"noise", "reverb"})
+    assert augmentation.sources["telephone"].resample.probability == 0.8
+    assert augmentation.sources["telephone"].speed == augmentation.general.speed
 
 
 def test_the_command_line_reference_is_fresh():
