@@ -1,36 +1,62 @@
-"""``finewhisper merge``: an adapter and its base become one full model that needs neither.
+"""``finewhisper merge``: adapters and their base, or several models of one base, become one full model.
 
-LoRA adds ``alpha / rank · B·A`` to each adapted matrix W (arXiv 2106.09685, section 4.1); merging stores the sum. The base is checked by
-the fingerprint that fine-tuning recorded, because an adapter on another base yields a plausible but worse model.
+Everything happens in the space of full weights, so that it is the same for every method: ``W = W_base + scale · (mean(W_tuned) - W_base)``.
+For LoRA, whose ``W_tuned`` is ``W_base + alpha / rank · B·A`` (arXiv 2106.09685, section 4.1), a scale is the same as scaling alpha. A
+scale below 1 gives back some of what fine-tuning forgot (Wortsman et al. 2022, arXiv 2109.01903); the mean of several models of one base
+is often better than each of them (arXiv 2203.05482). The base is checked by the fingerprint that fine-tuning recorded, because an
+adapter on another base yields a plausible but worse model.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
-from finewhisper.errors import MissingExtraError, ModelError
+from finewhisper.errors import MissingExtraError, ModelError, UsageError
 from finewhisper.files import atomic_folder
-from finewhisper.model import ModelFolder, versions
+from finewhisper.model import Context, Kind, ModelCard, ModelFolder, versions
+
+if TYPE_CHECKING:
+    import torch
+
+    Weights = dict[str, torch.Tensor]  # float32, by their names in the full model
 
 #: What tells a reader of the merged model how it was made.
-_HISTORY = ("training.json", "training.png", "config.yaml")
+_HISTORY = ("training.json", "training.png", "config.yaml", "forgetting.json", "forgetting.png")
+_WEIGHTS: dict[Kind, str] = {"adapter": "adapter_model.safetensors", "transformers": "model*.safetensors"}
 
 
 class MergeConfig(Config):
-    """Writes a complete Hugging Face folder, in the precision that the base is stored in."""
+    """Writes a complete Hugging Face folder, in the precision that the base is stored in.
 
-    adapter: Annotated[Path, Flag(positional=True)]
-    """Folder that `finewhisper finetune` wrote."""
+    Several models of one base are averaged. With --scale below 1 the result lies between the base and what was tuned.
+    """
+
+    models: Annotated[tuple[Path, ...], Flag(positional=True)]
+    """Folders that `finewhisper finetune` wrote: adapters or full models, all of the same base."""
     output: Annotated[Path, Flag(alias="-o")]
     """Folder for the merged model."""
+    scale: float = Field(1.0, ge=0, le=1)
+    """How much of what was learnt is added to the base: 0 is the base, 1 the tuned model."""
+    average: int | None = Field(None, ge=2)
+    """Take the mean of the last so many checkpoints of the run in place of its result."""
     base: Path | None = None
     """The base model, where it is no longer where fine-tuning found it."""
     overwrite: bool = False
     """Replace what is in --output."""
+
+    @field_validator("models")
+    @classmethod
+    def _some_models(cls, models: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not models:
+            raise ValueError("name at least one folder that finewhisper finetune wrote")
+        return models
 
 
 @dataclass(frozen=True)
@@ -38,53 +64,110 @@ class MergeResult:
     """Where the merged model is."""
 
     output: Path
-    matrices: int  #: how many weight matrices were changed
+    matrices: int  #: how many weight matrices and vectors differ from the base
+    scale: float
 
     def __str__(self) -> str:
         following = f"finewhisper convert {self.output} {self.output}-int8 --to ctranslate2 --quantization int8"
-        return f"{self.output}: a full model, {self.matrices} matrices changed\nNext: {following}"
+        scaled = "" if self.scale == 1 else f", {self.scale:g} of the way from the base"
+        return f"{self.output}: a full model, {self.matrices} matrices changed{scaled}\nNext: {following}"
 
 
 def run(config: MergeConfig) -> MergeResult:
-    """Merge an adapter into its base.
+    """Merge adapters or models into their base.
 
     Raises:
-        ModelError: the folder is not an adapter, or the base is missing or is not the one that was fine-tuned.
+        ModelError: a folder is not a tuned model, or the base is missing or is not the one that was fine-tuned.
+        UsageError: there is nothing to merge, or a run has fewer checkpoints than are to be averaged.
         StorageError: the output is there already, or cannot be written.
     """
-    adapter = ModelFolder.open(config.adapter, "adapter")
-    base = _base(adapter, config.base)
-    with atomic_folder(config.output, replace=config.overwrite) as temporary:
-        matrices = _merge(adapter, base, temporary)
-        for name in _HISTORY:
-            if (adapter.path / name).is_file():
-                shutil.copyfile(adapter.path / name, temporary / name)
-        card = adapter.card.model_copy(update={"versions": {**adapter.card.versions, **versions()}})
-        card.write(temporary)
-        (temporary / "README.md").write_text(_readme(adapter), encoding="utf-8")
-    return MergeResult(config.output, matrices)
-
-
-def _base(adapter: ModelFolder, given: Path | None) -> ModelFolder:
-    """The base model, proved to be the one that the adapter was trained on."""
-    recorded = adapter.card.base or {}
-    path = given or Path(str(recorded.get("path") or adapter.config.get("base_model_name_or_path") or ""))
-    if not path.is_dir():
-        raise ModelError(f"{adapter.path}: its base model is not at {path} any more; say where it is with --base FOLDER")
-    base = ModelFolder.open(path, "transformers")
-    fingerprint = recorded.get("fingerprint")
-    if fingerprint is None and given is None:
-        raise ModelError(f"{adapter.path}: has no finewhisper.json that names its base; name it yourself with --base FOLDER")
-    if fingerprint is not None and base.fingerprint() != fingerprint:
-        raise ModelError(
-            f"{path}: is not the base that {adapter.path} was trained on (its weights differ from the recorded fingerprint "
-            f"{str(fingerprint)[:12]}…); give the right one with --base FOLDER"
+    models = [ModelFolder.open(path, "adapter", "transformers") for path in config.models]
+    if len(models) == 1 and models[0].kind == "transformers" and config.scale == 1 and not config.average:
+        raise UsageError(
+            f"{models[0].path}: is a full model already; to go back towards its base give --scale, such as --scale 0.7, "
+            "and to average several models name them all"
         )
+    base = _base(models[0], config.base)
+    for other in models[1:]:
+        _require_base(other, base)
+    sources = [source for model in models for source in (_checkpoints(model, config.average) if config.average else [model])]
+    with atomic_folder(config.output, replace=config.overwrite) as temporary:
+        changed = _merge(sources, base, config.scale, temporary)
+        _card(models, sources, config.scale).write(temporary)
+        if len(models) == 1:
+            for name in _HISTORY:
+                if (models[0].path / name).is_file():
+                    shutil.copyfile(models[0].path / name, temporary / name)
+        (temporary / "README.md").write_text(_readme(models, sources, config.scale), encoding="utf-8")
+    return MergeResult(config.output, changed, config.scale)
+
+
+def _base(tuned: ModelFolder, given: Path | None) -> ModelFolder:
+    """The base model, proved to be the one that was trained on."""
+    recorded = tuned.card.base or {}
+    adapted = tuned.config.get("base_model_name_or_path") if tuned.kind == "adapter" else None
+    path = given or Path(str(recorded.get("path") or adapted or ""))
+    if given is None and not recorded.get("fingerprint"):
+        raise ModelError(f"{tuned.path}: has no finewhisper.json that names its base; name it yourself with --base FOLDER")
+    if not path.is_dir():
+        raise ModelError(f"{tuned.path}: its base model is not at {path} any more; say where it is with --base FOLDER")
+    base = ModelFolder.open(path, "transformers")
+    _require_base(tuned, base)
     return base
 
 
-def _merge(adapter: ModelFolder, base: ModelFolder, target: Path) -> int:
-    """Add the adapter in float32, store in the base's own precision; return how many matrices changed."""
+def _require_base(tuned: ModelFolder, base: ModelFolder) -> None:
+    fingerprint = (tuned.card.base or {}).get("fingerprint")
+    if fingerprint is not None and base.fingerprint() != fingerprint:
+        raise ModelError(
+            f"{base.path}: is not the base that {tuned.path} was trained on (its weights differ from the recorded fingerprint "
+            f"{str(fingerprint)[:12]}…); give the right one with --base FOLDER, and merge only models of one base"
+        )
+
+
+def _checkpoints(run: ModelFolder, count: int) -> list[ModelFolder]:
+    """The last ``count`` checkpoints of a fine-tuning, which are folders of weights with no card of their own."""
+    found = [path for path in (run.path / "checkpoints").glob("checkpoint-*") if any(path.glob(_WEIGHTS[run.kind]))]
+    found.sort(key=lambda path: int(path.name.rpartition("-")[2]))
+    if len(found) < count:
+        raise UsageError(f"--average {count}: there are {len(found)} checkpoints below {run.path}; finetune keeps the best and the last")
+    return [ModelFolder(path, run.kind) for path in found[-count:]]
+
+
+def _merge(sources: list[ModelFolder], base: ModelFolder, scale: float, target: Path) -> int:
+    """Write the weights, computed in float32, in the base's own precision; return how many of them changed."""
+    try:
+        import torch
+
+        from finewhisper import whisper
+    except ImportError as error:
+        raise MissingExtraError("torch", "train") from error
+    model = whisper.load(base, torch.float32)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    after = interpolate(before, mean(_tuned_weights(sources, base)), scale)
+    model.load_state_dict(after)
+    stored = base.config.get("dtype") or base.config.get("torch_dtype") or "float32"
+    whisper.save(model.to(getattr(torch, stored)), base.path, target)
+    return sum(not torch.equal(after[name], before[name]) for name, _ in model.named_parameters())
+
+
+def _tuned_weights(sources: Iterable[ModelFolder], base: ModelFolder) -> Iterator[Weights]:
+    """The full weights of each source, one at a time, for each may take gigabytes."""
+    import torch
+
+    from finewhisper import whisper
+
+    for source in sources:
+        weights = _adapted(source, base) if source.kind == "adapter" else whisper.load(source, torch.float32).state_dict()
+        broken = next((name for name, weight in weights.items() if not torch.isfinite(weight).all()), None)
+        if broken is not None:
+            raise ModelError(
+                f"{source.path}: {broken} holds values that are not numbers; its training went wrong, use an earlier checkpoint"
+            )
+        yield weights
+
+
+def _adapted(adapter: ModelFolder, base: ModelFolder) -> Weights:
     try:
         import torch
         from peft import PeftModel
@@ -92,23 +175,72 @@ def _merge(adapter: ModelFolder, base: ModelFolder, target: Path) -> int:
         from finewhisper import whisper
     except ImportError as error:
         raise MissingExtraError("peft", "train") from error
-    model = whisper.load(base, torch.float32)
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=False)
+        adapted = PeftModel.from_pretrained(whisper.load(base, torch.float32), str(adapter.path), is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(f"{adapter.path}: does not fit {base.path} ({error}); give the right base with --base FOLDER") from error
-    changed = len([name for name, _ in adapted.named_parameters() if name.endswith("lora_A.default.weight")])
-    merged = adapted.merge_and_unload(safe_merge=True)  # safe: refuses weights that are not numbers
-    stored = base.config.get("dtype") or base.config.get("torch_dtype") or "float32"
-    whisper.save(merged.to(getattr(torch, stored)), base.path, target)
-    return changed
+    weights: Weights = adapted.merge_and_unload().state_dict()
+    return weights
 
 
-def _readme(adapter: ModelFolder) -> str:
-    """The adapter's model card, speaking of a full model."""
-    path = adapter.path / "README.md"
-    if not path.is_file():
-        return f"# A Whisper model\n\nMerged by finewhisper from the adapter {adapter.path.name}.\n"
+def mean(models: Iterable[Weights]) -> Weights:
+    """The mean of each weight over models that have the same ones.
+
+    Raises:
+        ModelError: they have not.
+    """
+    total: Weights = {}
+    count = 0
+    for count, weights in enumerate(models, start=1):
+        if count > 1:
+            _require_same_shapes(total, weights)
+        total = {name: total[name] + weight if count > 1 else weight for name, weight in weights.items()}
+    return {name: weight / count for name, weight in total.items()} if count > 1 else total
+
+
+def interpolate(base: Weights, tuned: Weights, scale: float) -> Weights:
+    """``base + scale · (tuned - base)``, exactly ``base`` at 0 and exactly ``tuned`` at 1.
+
+    Raises:
+        ModelError: the models differ in more than the values of their weights.
+    """
+    _require_same_shapes(base, tuned)
+    if scale in (0.0, 1.0):
+        return dict(tuned if scale else base)
+    return {name: weight + scale * (tuned[name] - weight) for name, weight in base.items()}
+
+
+def _require_same_shapes(one: Weights, other: Weights) -> None:
+    shapes, others = ({name: tuple(weight.shape) for name, weight in weights.items()} for weights in (one, other))
+    different = sorted(name for name in shapes.keys() | others.keys() if shapes.get(name) != others.get(name))
+    if different:
+        name = different[0]
+        raise ModelError(f"the models are not of one base: {name} is {shapes.get(name)} in one and {others.get(name)} in another")
+
+
+def _card(models: list[ModelFolder], sources: list[ModelFolder], scale: float) -> ModelCard:
+    """The card of the first model, and what became of it; the context is the most cautious of all."""
+    cards = [model.card for model in models]
+    context = Context() if scale == 0 else next((card.context for card in cards if not card.context.trimmed), cards[0].context)
+    made = {"scale": scale, "sources": [source.path.name for source in sources]}
+    return cards[0].model_copy(
+        update={
+            "context": context,
+            "languages": tuple(sorted({language for card in cards for language in card.languages})),
+            "versions": {**cards[0].versions, **versions()},
+            "merged": made,
+        }
+    )
+
+
+def _readme(models: list[ModelFolder], sources: list[ModelFolder], scale: float) -> str:
+    """The first model's card, speaking of a full model, and how this one was made."""
+    names = ", ".join(source.path.name for source in sources)
+    made = f"Merged by finewhisper from {names}" + ("." if scale == 1 else f"; {scale:g} of the way from the base to what was tuned.")
+    path = models[0].path / "README.md"
+    if len(models) > 1 or not path.is_file():
+        return f"# A Whisper model\n\n{made}\n"
     text = path.read_text(encoding="utf-8")
     text = text.replace("library_name: peft", "library_name: transformers").replace("A LoRA adapter of", "A LoRA fine-tuning, merged, of")
-    return text.replace("finewhisper merge THIS_FOLDER -o MERGED\n", "").replace("-m MERGED", "-m THIS_FOLDER")
+    text = text.replace("finewhisper merge THIS_FOLDER -o MERGED\n", "").replace("-m MERGED", "-m THIS_FOLDER")
+    return text if scale == 1 and sources == models else f"{text}\n{made} The scores above are those before it.\n"

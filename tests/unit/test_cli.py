@@ -103,7 +103,7 @@ def test_no_arguments_show_the_help_and_fail():
         (["transcibe"], "finewhisper transcibe: there is no such verb; did you mean transcribe?"),
         (["fine-tune"], "finewhisper fine-tune: there is no such verb; did you mean finetune?"),
         (["download", "base", "--outptu", "x"], "finewhisper download: Unknown option: --outptu. Did you mean --output?"),
-        (["merge"], "finewhisper merge: --adapter: is required"),
+        (["merge"], "finewhisper merge: --models: is required"),
         (["transcribe", "a.wav", "--config"], "finewhisper transcribe: --config: needs a YAML file"),
         (["transcribe", "--config", "no.yaml"], "finewhisper transcribe: --config: no such file: no.yaml"),
         (["transcribe", "--config", "a.yaml", "--config=b.yaml"], "--config: takes one YAML file, but 2 were given: a.yaml, b.yaml"),
