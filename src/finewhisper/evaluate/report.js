@@ -151,7 +151,7 @@
   };
 
   const item = (row) => {
-    const about = [row.id, row.speaker && `speaker ${row.speaker}`, row.detected ? `${row.lang} (detected)` : row.lang, `line ${row.line}`].filter(Boolean).join(" · ");
+    const about = [row.id, row.label, row.speaker && `speaker ${row.speaker}`, row.detected ? `${row.lang} (detected)` : row.lang, `line ${row.line}`].filter(Boolean).join(" · ");
     return element("li", "", score(row), texts(row), player(row), element("p", "about small", about));
   };
 
@@ -171,7 +171,7 @@
     const wanted = byId("search").value.trim().toLocaleLowerCase();
     const language = byId("language") ? byId("language").value : "";
     const matches = (row) =>
-      !wanted || [row.id, row.speaker, row.said, row.heard].some((text) => text && text.toLocaleLowerCase().includes(wanted));
+      !wanted || [row.id, row.label, row.speaker, row.said, row.heard].some((text) => text && text.toLocaleLowerCase().includes(wanted));
     chosen = rows.filter((row) => kinds[byId("show").value](row) && (!language || row.lang === language) && matches(row));
     chosen.sort(orders[byId("sort").value]);
     list.replaceChildren();
@@ -187,6 +187,12 @@
     const next = list.children[first];
     if (next) (next.querySelector("button") || byId("search")).focus();
   });
+  if (byId("listen"))
+    byId("listen").addEventListener("click", () => {
+      byId("show").value = "silence";
+      update();
+      byId("utterances").scrollIntoView();
+    });
   window.addEventListener("beforeprint", () => more(chosen.length));
   update();
 })();

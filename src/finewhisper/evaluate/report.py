@@ -85,6 +85,7 @@ def _row(row: Row, before: Row | None, sound: str | None, unit: str) -> dict[str
         "lang": row.language or row.detected_language,
         "detected": row.language is None,
         "speaker": row.speaker,
+        "label": row.label,
         "s": round(row.duration_s, 2),
         "unit": rate.unit,
         "said": row.reference,
@@ -111,7 +112,9 @@ def _heard(row: Row, unit: str) -> dict[str, Any]:
 
 
 def _sounds(evaluation: Evaluation, utterances: Sequence[Utterance], order: Sequence[int]) -> dict[int, str]:
-    """The audio of the first utterances in ``order``, by index, as base64 of MP3."""
+    """The audio of the utterances in ``order`` that this model or the baseline heard worst, by index, as base64 of MP3."""
+    heard = [evaluation.rows, *([evaluation.before] if evaluation.before else [])]
+    order = sorted(order, key=lambda index: max(badness(rows[index], evaluation.config.unit) for rows in heard), reverse=True)
     voiced = [index for index in order if evaluation.rows[index].duration_s <= LONGEST_PLAYED_S][: evaluation.config.players]
     if not voiced:
         return {}

@@ -10,9 +10,11 @@ from typing import Any
 
 from finewhisper import __version__
 from finewhisper.audio import Seconds
+from finewhisper.evaluate import silence
 from finewhisper.evaluate.baseline import Baseline
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.scores import Group, Row, Score, by_speaker
+from finewhisper.evaluate.silence import Silence, silences
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
 
@@ -73,6 +75,11 @@ class Evaluation:
         """Each speaker by itself where the manifest names several."""
         return tuple(by_speaker(self.rows, self.before, self.config))
 
+    @cached_property
+    def silences(self) -> tuple[Silence, ...]:
+        """What was heard where nothing is said, in all such clips and in those of each label."""
+        return tuple(silences(self.rows, self.before))
+
     @property
     def title(self) -> str:
         return self.config.title or f"{self.config.model.resolve().name} on {self.config.manifest.name}"
@@ -120,6 +127,9 @@ class Evaluation:
             "config": self.config.model_dump(mode="json"),
             "versions": self.setting.versions,
         }
+        if self.silences:
+            everywhere, *labels = self.silences
+            content["no_speech_report"] = everywhere.json() | {"labels": {one.name: one.json() for one in labels}}
         if self.baseline is not None:
             content["baseline"] = {
                 "path": str(self.baseline.path),
@@ -134,6 +144,7 @@ class Evaluation:
         if len(self.speakers) <= MOST_SPEAKERS:
             printed += [(f"speaker {group.name}", group) for group in self.speakers]
         lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
+        lines += ["", *_aligned(silence.printed(self.silences)), ""] if self.silences else []
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
         lines += [self.signature(name) for name in self.scores]
         return "\n".join([*lines, f"report: {self.report}"])

@@ -24,6 +24,7 @@ class Row:
     language: str | None  #: given by the manifest or --language; None: detected
     detected_language: str | None  #: what the model took it for where none was given
     speaker: str | None
+    label: str | None  #: what is heard where nothing is said, such as "music"
     duration_s: Seconds
     reference: str
     hypothesis: str
@@ -111,6 +112,7 @@ def score(utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]], con
             language=language,
             detected_language=None if language else spoken,
             speaker=_text(utterance.extra.get("speaker")),
+            label=_text(utterance.extra.get("label")),
             duration_s=utterance.duration_s or 0.0,
             reference=utterance.sentence,
             hypothesis=text,
