@@ -110,6 +110,7 @@ def _run(tokens: Sequence[str]) -> int:
 _EXTRAS = {
     **dict.fromkeys(("accelerate", "matplotlib", "peft", "tensorboard", "torch", "transformers"), "train"),
     "ctranslate2": "ct2",
+    "bitsandbytes": "quant",
 }
 
 

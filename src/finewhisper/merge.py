@@ -10,6 +10,7 @@ adapter on another base yields a plausible but worse model.
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,9 @@ def _adapted(adapter: ModelFolder, base: ModelFolder) -> Weights:
     except ImportError as error:
         raise MissingExtraError("peft", "train") from error
     try:
-        adapted = PeftModel.from_pretrained(whisper.load(base, torch.float32), str(adapter.path), is_trainable=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"The following rank_pattern keys")  # names in LoRA's sense, which AdaLoRA's are not
+            adapted = PeftModel.from_pretrained(whisper.load(base, torch.float32), str(adapter.path), is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(f"{adapter.path}: does not fit {base.path} ({error}); give the right base with --base FOLDER") from error
     weights: Weights = adapted.merge_and_unload().state_dict()

@@ -77,15 +77,24 @@ class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
         return Seq2SeqLMOutput(loss=total / (counted.sum() if num_items_in_batch is None else num_items_in_batch))
 
 
-def load(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> LengthAwareWhisper:
+def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any) -> LengthAwareWhisper:
     """Load a transformers folder, safetensors only, without touching the network.
+
+    Args:
+        options: of transformers' ``from_pretrained``, such as ``quantization_config``.
 
     Raises:
         ModelError: the weights do not fit the configuration.
     """
     try:
         model, report = LengthAwareWhisper.from_pretrained(
-            folder.path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder.path,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder.path}: cannot be loaded ({error}); download or convert the model again") from error

@@ -23,10 +23,27 @@ class LoraOptions(Config):
     """Share of the update's inputs that are dropped in training; above 0 every adapted layer keeps its own copy of its input."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
     """Names of the linear layers that are adapted; by default all of them."""
+    rslora: bool = False
+    """Scale by alpha / √rank instead, so that high ranks do not learn more slowly (rsLoRA, arXiv 2312.03732)."""
+    dora: bool = False
+    """Learn the length of each matrix row apart from its direction (DoRA, arXiv 2402.09353); slower."""
+
+
+class AdaloraOptions(Config):
+    """AdaLoRA (Zhang et al. 2023, arXiv 2303.10512): ranks move to the matrices that use them; --lora.rank is their mean at the end."""
+
+    initial_rank: int | None = Field(None, ge=2)
+    """Rank that every matrix begins with; by default half as much again as --lora.rank."""
+    hold_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps at the beginning in which no rank is taken away."""
+    final_share: float = Field(0.3, ge=0, lt=1)
+    """Share of the steps at the end in which the ranks no longer change."""
+    orthogonality: float = Field(0.5, ge=0)
+    """Weight of the pull that keeps the directions of an update apart from each other."""
 
 
 class FinetuneConfig(Config):
-    """Trains a LoRA adapter by default, or all weights with --method full.
+    """Trains a LoRA adapter by default, an AdaLoRA adapter with --method adalora, or all weights with --method full.
 
     Every utterance is heard in a context of its own length and a little silence, which is many times faster than 30 s windows; a
     share of full windows keeps the model good in tools that pad.
@@ -47,11 +64,18 @@ class FinetuneConfig(Config):
     timestamps: bool = False
     """Train on the times in `sentences` too, for lines that have them."""
 
-    method: Literal["lora", "full"] = "lora"
-    """Train a small adapter, or all weights."""
+    method: Literal["lora", "adalora", "full"] = "lora"
+    """Train a small adapter, one whose ranks are shared out while it trains, or all weights."""
     lora: LoraOptions = LoraOptions()
+    adalora: AdaloraOptions = AdaloraOptions()
+    freeze: tuple[str, ...] = ()
+    """Parts that stay as they are, such as encoder, encoder.layers.0-3 or decoder.embed_tokens: no training, no adapter."""
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+    """Hold the base below an adapter in so many bits to save memory (QLoRA, arXiv 2305.14314); needs bitsandbytes."""
     learning_rate: float | None = Field(None, gt=0)
-    """Peak learning rate; by default it follows the model's size: 5e-4 (LoRA) or 2.5e-5 (full) for base, less for larger models."""
+    """Peak learning rate; by default it follows method and model size: for base 5e-4 (LoRA), 2e-3 (AdaLoRA), 2.5e-5 (full)."""
+    optimizer: Literal["adamw", "adamw-8bit", "adafactor"] = "adamw"
+    """adamw-8bit and adafactor keep less beside each trained weight; adamw-8bit needs bitsandbytes."""
     epochs: float = Field(4.0, gt=0)
     """Times that every utterance is heard."""
     max_steps: int | None = Field(None, ge=1)
@@ -73,7 +97,11 @@ class FinetuneConfig(Config):
     """Share of the batches whose clips are padded to 30 s."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type to compute in; bfloat16 on recent GPUs."""
+    """Type to compute in and to hold the base below an adapter in; what is trained stays float32. float16 needs a GPU."""
+    gradient_checkpointing: bool | None = None
+    """Keep less of each layer and compute it again in the backward pass: less memory, slower; by default on for large models."""
+    compile: bool = False
+    """Compile the layers with torch.compile; pays only in long runs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto is CUDA where there is one."""
     workers: int = Field(0, ge=0)
@@ -98,4 +126,18 @@ class FinetuneConfig(Config):
             raise ValueError(f"--margin-s: give a lower and an upper bound, not {low:g} {high:g}")
         if self.resume and self.overwrite:
             raise ValueError("--resume continues what --overwrite deletes; choose one")
+        if self.method == "full" and self.quantize != "none":
+            raise ValueError(f"--quantize {self.quantize}: a base of so few bits cannot be trained itself; use --method lora")
+        if self.method != "lora" and (self.lora.dora or self.lora.rslora):
+            raise ValueError(f"--lora.dora and --lora.rslora are variants of --method lora, not of {self.method}")
+        initial = self.adalora.initial_rank
+        if self.method == "adalora" and initial is not None and initial <= self.lora.rank:
+            raise ValueError(f"--adalora.initial-rank {initial}: must be more than --lora.rank {self.lora.rank}, its mean at the end")
+        if self.adalora.hold_share + self.adalora.final_share >= 1:
+            raise ValueError("--adalora.hold-share and --adalora.final-share leave no steps to take ranks away; lower one")
         return self
+
+    @property
+    def trains_adapter(self) -> bool:
+        """Whether the result is an adapter to be merged, not a whole model."""
+        return self.method != "full"

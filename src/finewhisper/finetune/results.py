@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from finewhisper import whisper
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
 from finewhisper.files import require_absent, sha256, storage_errors
+from finewhisper.finetune import methods
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
 from finewhisper.manifest import Utterance
@@ -79,10 +79,7 @@ def publish(trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, c
     temporary = output / ".result.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    if config.method == "lora":
-        trainer.model.save_pretrained(temporary)
-    else:
-        whisper.save(trainer.model, base.path, temporary)
+    methods.save(trainer.model, base, temporary)
     log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_wer" in entry]
     (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     plot_training(log, temporary / "training.png")
@@ -132,17 +129,17 @@ def _readme(card: ModelCard, config: FinetuneConfig, base: ModelFolder) -> str:
     scores = ", ".join(f"{metric.upper()} {value} %" for metric, value in (training["dev"] or {}).items()) or "not measured"
     use = (
         "finewhisper merge THIS_FOLDER -o MERGED\nfinewhisper transcribe recording.mp3 -m MERGED"
-        if config.method == "lora"
+        if config.trains_adapter
         else "finewhisper transcribe recording.mp3 -m THIS_FOLDER"
     )
-    kind = "LoRA adapter" if config.method == "lora" else "fully fine-tuned model"
+    kind = "LoRA adapter" if config.trains_adapter else "fully fine-tuned model"
     trimmed = (
         "It has learnt contexts shorter than 30 s as well as full windows, so engines that can may trim them to the audio."
         if card.context.trimmed
         else "It has learnt full 30 s windows only."
     )
     return f"""---
-library_name: {"peft" if config.method == "lora" else "transformers"}
+library_name: {"peft" if config.trains_adapter else "transformers"}
 pipeline_tag: automatic-speech-recognition
 language:{languages}
 tags:
@@ -183,7 +180,7 @@ def _require_same_run(config: FinetuneConfig) -> None:
     if not path.is_file():
         raise UsageError(f"--resume: {config.output} holds no earlier run; start without --resume")
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    now = config.model_dump(mode="json", exclude_none=True)
+    now = config.model_dump(mode="json")
     changed = sorted(key for key in before.keys() | now.keys() if key not in RESUMABLE and before.get(key) != now.get(key))
     if changed:
         listed = "; ".join(f"--{key.replace('_', '-')} was {before.get(key)}, now {now.get(key)}" for key in changed)

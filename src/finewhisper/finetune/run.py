@@ -9,15 +9,15 @@ from pathlib import Path
 
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
 
-from finewhisper import manifest, whisper
-from finewhisper.engines.transformers import PRECISIONS, TransformersEngine, choose_device
+from finewhisper import manifest
+from finewhisper.engines.transformers import TransformersEngine, choose_device
 from finewhisper.errors import ManifestError
-from finewhisper.finetune import results
+from finewhisper.finetune import methods, results
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
 from finewhisper.finetune.dataset import BatchPlan, LengthBatches, SpeechDataset
 from finewhisper.finetune.labels import build
-from finewhisper.finetune.methods import adapt, default_learning_rate
+from finewhisper.finetune.support import require_supported
 from finewhisper.finetune.trainer import EpochOrder, FreeMemory, ProgressBar, Scores, SpeechTrainer, tensorboard
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
@@ -44,7 +44,7 @@ class FinetuneResult:
         scores = ", ".join(f"{name.upper()} {value:.1f} %" for name, value in self.best.items())
         following = (
             f"finewhisper merge {self.output} -o MERGED"
-            if self.method == "lora"
+            if self.method != "full"
             else f"finewhisper evaluate {self.output} --manifest TEST.jsonl"
         )
         return (
@@ -60,12 +60,15 @@ def run(config: FinetuneConfig) -> FinetuneResult:
         ModelError: the base is missing, incomplete, put together from several models, or not a transformers folder.
         ManifestError: lines cannot be used, each named (unless ``skip_bad``).
         UsageError: options contradict each other or the model.
+        UnsupportedError: this device cannot do what was asked for.
+        MissingExtraError: quantisation was asked for, and bitsandbytes is not installed.
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
     folder = ModelFolder.open(config.model, "transformers")
     vocabulary = Vocabulary.load(folder.path)
     require_consistent(folder, vocabulary)
     device = choose_device(config.device)
+    require_supported(config, device)
     train = _usable(config.train, config, vocabulary)
     dev = _usable(config.dev, config, vocabulary) if config.dev else []
     durations_s = [utterance.length_s() for utterance in train]
@@ -73,9 +76,8 @@ def run(config: FinetuneConfig) -> FinetuneResult:
 
     with results.workspace(config) as workspace:
         set_seed(config.seed)
-        trains_all = config.method == "full"
-        base = whisper.load(folder, PRECISIONS["float32" if trains_all else config.precision])
-        model = adapt(base, config)
+        base = methods.load_base(folder, config, device)
+        model = methods.adapt(base, config)
         context = _learnt_context(config)
         score = _scorer(TransformersEngine(base, vocabulary, context), dev, config) if dev else None
         plan = BatchPlan(
@@ -90,7 +92,13 @@ def run(config: FinetuneConfig) -> FinetuneResult:
             batches=batches,
             score=score,
             n_mels=base.config.num_mel_bins,
-            callbacks=[EpochOrder(batches), FreeMemory(), ProgressBar(), *tensorboard(config.tracker, workspace)],
+            callbacks=[
+                EpochOrder(batches),
+                FreeMemory(),
+                ProgressBar(),
+                *tensorboard(config.tracker, workspace),
+                *methods.callbacks(model, config),
+            ],
         )
         for noisy in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(noisy)
@@ -173,12 +181,13 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         max_steps=min(config.max_steps or updates, updates),
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate,
-        learning_rate=config.learning_rate or default_learning_rate(config.method, d_model),
+        learning_rate=config.learning_rate or methods.default_learning_rate(config.method, d_model),
         lr_scheduler_type="cosine",
         warmup_steps=config.warmup_share,
         weight_decay=config.weight_decay,
         bf16=config.precision == "bfloat16",
         fp16=config.precision == "float16",
+        optim=methods.OPTIMIZERS[config.optimizer],
         use_cpu=cpu,
         seed=config.seed,
         dataloader_num_workers=config.workers,

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from finewhisper.errors import ManifestError, ModelError, StorageError, UsageError
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
-from finewhisper.finetune.methods import default_learning_rate
 from finewhisper.finetune.run import run
 from finewhisper.model import ModelFolder
 
@@ -173,10 +172,3 @@ def test_layers_that_do_not_exist_are_refused(random_model: Path, speech_folder:
     with pytest.raises(UsageError, match=r"--lora\.targets nonsense"):
         run(config(speech_folder, random_model, lora=LoraOptions(targets=("nonsense",))))
     assert not (speech_folder / "result").exists()
-
-
-def test_larger_models_get_smaller_learning_rates() -> None:
-    rates = [default_learning_rate("lora", width) for width in (384, 512, 768, 1024, 1280)]
-    assert rates == sorted(rates, reverse=True)
-    assert default_learning_rate("lora", 512) == pytest.approx(5e-4)
-    assert default_learning_rate("full", 512) == pytest.approx(2.5e-5)
