@@ -50,6 +50,9 @@ VERBS = {
     "evaluate": Verb(
         "finewhisper.evaluate.config:EvaluateConfig", "finewhisper.evaluate.run:run", "Score a model on a manifest, utterance by utterance."
     ),
+    "compare": Verb(
+        "finewhisper.compare.config:CompareConfig", "finewhisper.compare.run:run", "Show several models on several manifests as one table."
+    ),
     "convert": Verb(
         "finewhisper.convert.config:ConvertConfig",
         "finewhisper.convert.run:run",

@@ -1,0 +1,1 @@
+"""Several models on several manifests, as one table."""

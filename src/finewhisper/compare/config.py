@@ -1,0 +1,48 @@
+"""What ``finewhisper compare`` can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from finewhisper.config import Config, Flag
+
+
+class CompareConfig(Config):
+    """Prints the matrix of error rates and writes it as result.json, matrix.csv, matrix.md and matrix.png.
+
+    The first model is what the others are compared with: name the base first to see what a fine-tuning has gained and forgotten.
+    """
+
+    models: Annotated[tuple[Path, ...], Flag(positional=True)]
+    """Folders of the models, Hugging Face or CTranslate2, the base first."""
+    manifest: tuple[Path, ...]
+    """Manifests to measure on; every line should say its language, else it is detected."""
+    output: Annotated[Path, Flag(alias="-o")]
+    """Folder to write."""
+    names: tuple[str, ...] = ()
+    """What to call the models in the table; default: their folders."""
+    unit: Literal["auto", "word", "character"] = "auto"
+    """What is counted; auto: characters for scripts without spaces, else words."""
+    limit: int | None = Field(None, ge=1)
+    """Use only this many utterances of each manifest, from its start."""
+    batch_size: int = Field(16, ge=1)
+    """Clips decoded together."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, or auto, which is CUDA where there is one."""
+    precision: str = "auto"
+    """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0 leaves the choice to the engine."""
+    overwrite: bool = False
+    """Replace the folder if it is there."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CompareConfig:
+        if not self.models or not self.manifest:
+            raise ValueError("name at least one model, and at least one manifest with --manifest")
+        if self.names and len(self.names) != len(self.models):
+            raise ValueError(f"--names: {len(self.names)} names for {len(self.models)} models; give one for each")
+        return self
