@@ -20,10 +20,12 @@ OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "t
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
     "finewhisper.engines.transformers": "train",
+    "finewhisper.finetune.adalora": "train",
     "finewhisper.finetune.dataset": "train",
     "finewhisper.finetune.methods": "train",
     "finewhisper.finetune.results": "train",
     "finewhisper.finetune.run": "train",
+    "finewhisper.finetune.support": "train",
     "finewhisper.finetune.trainer": "train",
     "finewhisper.whisper": "train",
 }
