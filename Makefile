@@ -10,12 +10,13 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test check format bench docs lock
+.PHONY: help demo test check format bench bench-gpu docs lock
 help:
 	@echo 'make demo    teach a real Whisper a language it cannot hear (DEMO_LANG=bg), with every command shown'
 	@echo 'make test    run the tests'
 	@echo 'make check   formatting, lint, types, layers, and whether the command-line reference is fresh'
 	@echo 'make bench   run the benchmarks on what make demo made'
+	@echo 'make bench-gpu   training and transcribing with random weights, on a GPU where there is one'
 	@echo 'make docs    build the documentation into site/'
 
 demo: $(STAMP)
@@ -38,6 +39,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/decode_speed.py
+
+bench-gpu: $(STAMP)
+	$(BIN)/python benchmarks/train_gpu.py
+	$(BIN)/python benchmarks/transcribe_gpu.py
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from finewhisper.model import Context, ModelCard
 
-SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "decode_speed.py"
+SCRIPTS = Path(__file__).parent.parent.parent / "benchmarks"
+
+
+def benchmark(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
 
 def decode_speed(model: Path, manifest: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--model", str(model), "--manifest", str(manifest), "--limit", "2", "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    return benchmark("decode_speed.py", "--model", model, "--manifest", manifest, "--limit", "2", "--threads", "1")
 
 
 def test_decode_speed_compares_two_contexts_of_one_model(random_model, speech_folder, tmp_path):
@@ -31,3 +38,41 @@ def test_decode_speed_refuses_a_model_that_never_learnt_short_contexts(random_mo
     done = decode_speed(random_model, speech_folder / "train.jsonl")
     assert done.returncode == 2
     assert "has not learnt short contexts" in done.stderr
+
+
+def test_train_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
+    figures, page = tmp_path / "train.json", tmp_path / "train.md"
+    options = ("--device", "cpu", "--shape", "tiny", "--steps", "2", "--warmup", "1", "--methods", "lora", "--seed", "1")
+    done = benchmark("train_gpu.py", *options, "--json", figures, "--out", page)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(figures.read_text())
+    assert {"device", "commit", "torch", "precision", "matmul_flops_per_s", "copy_bytes_per_s"} <= set(result["machine"])
+    assert [(row["recipe"], row["checkpointing"]) for row in result["rows"]] == [
+        (r, c) for c in (False, True) for r in ("trimmed", "padded")
+    ]
+    for row in result["rows"]:
+        assert row["problem"] is None
+        assert row["audio_hours_per_hour"] == pytest.approx(1000 * row["audio_s_per_step"] / row["ms_per_step"])
+        assert 0 < row["share_of_ceiling"] < 1.2
+        assert row["peak_gb"] > 0.1
+    assert all(row["times_padded"] > 1.5 for row in result["rows"] if row["recipe"] == "trimmed")
+    table = [line for line in done.stdout.splitlines() if line.startswith("| tiny |")]
+    assert len(table) == 4
+    assert all(line in page.read_text() for line in table)
+
+
+def test_transcribe_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
+    figures, page = tmp_path / "transcribe.json", tmp_path / "transcribe.md"
+    options = ("--device", "cpu", "--shape", "tiny", "--batches", "2", "--repeats", "2")
+    done = benchmark("transcribe_gpu.py", *options, "--json", figures, "--out", page)
+    assert done.returncode == 0, done.stderr
+    rows = {(row["engine"], row["context"]): row for row in json.loads(figures.read_text())["rows"]}
+    assert set(rows) == {(engine, context) for engine in ("transformers", "ctranslate2") for context in ("trimmed", "padded")}
+    for row in rows.values():
+        assert row["problem"] is None
+        assert row["times_real_time"] == pytest.approx(2 * 4.5 / row["seconds"])
+        assert row["features_s"] > 0
+        assert row["floor_s"] > 0
+    assert all(rows[engine, "padded"]["floor_s"] > rows[engine, "trimmed"]["floor_s"] for engine in ("transformers", "ctranslate2"))
+    assert rows["ctranslate2", "padded"]["seconds"] > rows["ctranslate2", "trimmed"]["seconds"]
+    assert "| tiny | ctranslate2 float32 | padded | 2 |" in page.read_text()
