@@ -114,14 +114,14 @@ def check(
     utterances: Iterable[Utterance],
     manifest: Path,
     *,
-    count_tokens: Callable[[str], int] | None = None,
+    count_tokens: Callable[[Utterance], int] | None = None,
     max_tokens: int = 0,
     decode: bool = False,
 ) -> list[str]:
     """Look at every utterance's audio and text and report every problem, each beginning with ``manifest:line:``.
 
     Args:
-        count_tokens: the model's tokenizer, where there is one, to find sentences that do not fit in ``max_tokens``.
+        count_tokens: how many tokens a line's text and times have, where a model is known, to find those above ``max_tokens``.
         decode: read all samples, not only headers; finds files that are cut short.
     """
     rows = list(utterances)
@@ -131,7 +131,7 @@ def check(
     for utterance, broken in zip(rows, decoded, strict=True):
         found = faults(utterance, lengths[utterance.path])
         found += [broken] if broken and not found else []
-        if count_tokens is not None and (tokens := count_tokens(utterance.sentence)) > max_tokens:
+        if count_tokens is not None and (tokens := count_tokens(utterance)) > max_tokens:
             found.append(f"the sentence has {tokens} tokens, but only {max_tokens} fit beside the prompt; split the utterance")
         problems += [f"{manifest}:{utterance.line}: {problem}" for problem in found]
     return problems

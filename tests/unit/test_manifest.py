@@ -286,7 +286,7 @@ def test_check_looks_at_the_audio(clips: Path, row: dict[str, object], message: 
 
 def test_check_counts_tokens(clips: Path) -> None:
     path = lines(clips / "m.jsonl", {"audio": "one.wav", "sentence": "a b c"}, {"audio": "one.wav", "sentence": "a b c d"})
-    problems = manifest.check(manifest.read(path), path, count_tokens=lambda text: len(text.split()), max_tokens=3)
+    problems = manifest.check(manifest.read(path), path, count_tokens=lambda utterance: len(utterance.sentence.split()), max_tokens=3)
     assert problems == [f"{path}:2: the sentence has 4 tokens, but only 3 fit beside the prompt; split the utterance"]
 
 

@@ -61,8 +61,12 @@ class FinetuneConfig(Config):
     """Language of all utterances, as a code or name; default: each line's own."""
     task: Task = "transcribe"
     """What the sentences are: transcripts, or English translations."""
-    timestamps: bool = False
-    """Train on the times in `sentences` too, for lines that have them."""
+    timestamps: float = Field(0.5, ge=0, le=1)
+    """Share of the windows with known times (`sentences`, or the joints of stitched clips) that are taught with them."""
+    previous_text: float = Field(0.0, ge=0, le=1)
+    """Share of the windows that are shown the sentence of the manifest's line before, where speaker or file are the same."""
+    no_speech: float = Field(0.0, ge=0, lt=1)
+    """Share of windows of quiet and noise, made up on the spot, in which nobody speaks; lines with empty `sentence` count extra."""
 
     method: Literal["lora", "adalora", "full"] = "lora"
     """Train a small adapter, one whose ranks are shared out while it trains, or all weights."""
@@ -94,7 +98,9 @@ class FinetuneConfig(Config):
     margin_s: tuple[Seconds, Seconds] = (0.1, 2.0)
     """Range of the random silence after the longest clip of a batch, seconds."""
     full_window_share: float = Field(0.12, ge=0, le=1)
-    """Share of the batches whose clips are padded to 30 s."""
+    """Share of the batches that are 30 s windows."""
+    stitch: bool = True
+    """Fill 30 s windows with several clips of one speaker; otherwise each has one clip and silence."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type to compute in and to hold the base below an adapter in; what is trained stays float32. float16 needs a GPU."""

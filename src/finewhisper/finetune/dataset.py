@@ -1,32 +1,31 @@
-"""Utterances as batches of similar length, each with a context of its own length.
-
-Padding is the price of batching: AISHELL's clips last 4.5 s and cost 30 s when padded. Here a batch holds neighbours in length, and its
-context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never sees one
-becomes weaker in tools that pad.
-"""
+"""From a planned window to what the model reads: sound is decoded, changed and put together when it is asked for, and never stored."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from finewhisper.audio import FRAMES_PER_SECOND, WINDOW_FRAMES, Seconds
-from finewhisper.features import context_frames, pad_samples
-from finewhisper.finetune.labels import Labels
+from finewhisper.audio import SAMPLE_RATE, Waveform
+from finewhisper.features import pad_samples
+from finewhisper.finetune.batches import LONGEST_PAUSE_S, Window
+from finewhisper.finetune.labels import Labeller, Labels, Placed
 from finewhisper.manifest import Utterance
 from finewhisper.vocabulary import IGNORED
 
+#: The loudness of sound in which nobody speaks, dB of full scale, from inaudible to a loud room.
+_NOISE_DB = (-90.0, -20.0)
 
-class Item(NamedTuple):
-    """What the sampler asks the dataset for: an utterance in a context of so many frames."""
 
-    row: int
-    frames: int
+class Alters(Protocol):
+    """What augmentation does to a clip: its sound, and the times that belong to it."""
+
+    def apply(self, utterance: Utterance, waveform: Waveform, rng: np.random.Generator) -> tuple[Utterance, Waveform]:
+        """The same utterance sounding otherwise."""
 
 
 class Example(NamedTuple):
@@ -34,101 +33,82 @@ class Example(NamedTuple):
 
     waveform: torch.Tensor  # (frames * 160,)
     labels: Labels
+    rows: tuple[int, ...] = ()  #: the utterances in it
 
 
 class SpeechDataset(Dataset[Example]):
-    """Decodes an utterance's audio each time it is asked for; nothing padded is ever stored."""
+    """Reads the utterances of a window, one after the other, and labels them."""
 
-    def __init__(self, utterances: Sequence[Utterance], labels: Sequence[Labels]) -> None:
-        self.utterances, self.labels = utterances, labels
+    def __init__(self, utterances: Sequence[Utterance], labeller: Labeller, augmentation: Alters | None = None) -> None:
+        self.utterances, self.labeller, self.augmentation = utterances, labeller, augmentation
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, item: Item) -> Example:
-        waveform = pad_samples(self.utterances[item.row].waveform(), item.frames)
-        return Example(torch.from_numpy(waveform), self.labels[item.row])
+    def __getitem__(self, window: Window) -> Example:
+        rng = np.random.default_rng(window.seed)
+        pieces, placed = self._read(window, rng)
+        if not window.rows:
+            pieces.append(_noise(window.frames * SAMPLE_RATE // 100, rng))
+        waveform = pad_samples(np.concatenate(pieces), window.frames)
+        labels = self.labeller(placed, rng, previous=self._previous(window.rows))
+        return Example(torch.from_numpy(waveform), labels, window.rows)
+
+    def _read(self, window: Window, rng: np.random.Generator) -> tuple[list[Waveform], list[Placed]]:
+        """The sounds of a window with the pauses between them, and where in it each utterance begins."""
+        pieces: list[Waveform] = []
+        placed: list[Placed] = []
+        samples = 0
+        for row in window.rows:
+            utterance = self.utterances[row]
+            waveform = utterance.waveform()
+            if self.augmentation is not None:
+                utterance, waveform = self.augmentation.apply(utterance, waveform, rng)
+            if pieces:
+                pieces.append(np.zeros(int(rng.uniform(0.0, LONGEST_PAUSE_S) * SAMPLE_RATE), dtype=np.float32))
+                samples += len(pieces[-1])
+            placed.append(Placed(replace(utterance, duration_s=len(waveform) / SAMPLE_RATE), samples / SAMPLE_RATE))
+            pieces.append(waveform)
+            samples += len(waveform)
+        return pieces, placed
+
+    def _previous(self, rows: tuple[int, ...]) -> Utterance | None:
+        """The utterance before a window's first: the line above in the manifest, where the same voice or file goes on."""
+        if not rows or rows[0] == 0:
+            return None
+        before, first = self.utterances[rows[0] - 1], self.utterances[rows[0]]
+        return before if speaker(before) == speaker(first) and speaker(first) is not None else None
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """How batches are formed; see the options of the same names."""
-
-    batch_size: int
-    batch_seconds: Seconds
-    margin_s: tuple[Seconds, Seconds]
-    full_window_share: float
-    seed: int
-    epochs: int
+def speaker(utterance: Utterance) -> object:
+    """Whose voice it is: the manifest's ``speaker``, else the file that slices are cut from, else None."""
+    name = utterance.extra.get("speaker")
+    if name is not None:
+        return str(name)
+    return utterance.path if utterance.end_s is not None else None
 
 
-class LengthBatches(Sampler[list[Item]]):
-    """Batches of similar length in random order, the same for the same seed and epoch.
-
-    Every utterance occurs exactly once an epoch, and every epoch has the same number of batches, which Trainer's schedule and
-    resumption rely on.
-    """
-
-    def __init__(self, durations_s: Sequence[Seconds], plan: BatchPlan) -> None:
-        self.durations_s, self.plan, self.epoch = durations_s, plan, 0
-        self._steps = max(len(self._epoch(epoch)) for epoch in range(max(plan.epochs, 1)))
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[list[Item]]:
-        batches = self._epoch(self.epoch)
-        while len(batches) < self._steps:  # another epoch's random lengths made more batches: halve the largest
-            batches.sort(key=len)
-            largest = batches.pop()
-            if len(largest) == 1:
-                break
-            batches += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
-        random.Random(f"order {self.plan.seed} {self.epoch}").shuffle(batches)  # noqa: S311 - not for secrets
-        return iter(batches[: self._steps])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration yields."""
-        self.epoch = epoch
-
-    def _epoch(self, epoch: int) -> list[list[Item]]:
-        rng = random.Random(f"batches {self.plan.seed} {epoch}")  # noqa: S311
-        indices = list(range(len(self.durations_s)))
-        rng.shuffle(indices)
-        full_size = max(1, min(self.plan.batch_size, int(self.plan.batch_seconds / (WINDOW_FRAMES / FRAMES_PER_SECOND))))
-        share = self.plan.full_window_share
-        # share = full batches / all batches, where n utterances make full_count / full_size full batches and the rest fill batch_size
-        per_batch = share * full_size + (1 - share) * self.plan.batch_size
-        full_count = min(len(indices), round(share * len(indices) / per_batch) * full_size) if share < 1 else len(indices)
-        full, trimmed = indices[:full_count], indices[full_count:]
-        batches = [[Item(index, WINDOW_FRAMES) for index in full[first : first + full_size]] for first in range(0, len(full), full_size)]
-        return batches + self._trimmed(trimmed, rng)
-
-    def _trimmed(self, indices: list[int], rng: random.Random) -> list[list[Item]]:
-        """Cut the utterances, sorted by length with a little noise, into batches within both limits."""
-        indices.sort(key=lambda index: self.durations_s[index] * rng.uniform(0.9, 1.1))
-        batches, members = [], list[int]()
-        for index in indices:
-            longest_s = max(self.durations_s[member] for member in [*members, index])
-            frames = context_frames(longest_s, self.plan.margin_s[1])
-            too_long = (len(members) + 1) * frames > self.plan.batch_seconds * FRAMES_PER_SECOND
-            if members and (too_long or len(members) == self.plan.batch_size):
-                batches.append(self._batch(members, rng))
-                members = []
-            members.append(index)
-        return [*batches, self._batch(members, rng)] if members else batches
-
-    def _batch(self, members: list[int], rng: random.Random) -> list[Item]:
-        frames = context_frames(max(self.durations_s[index] for index in members), rng.uniform(*self.plan.margin_s))
-        return [Item(index, frames) for index in members]
+def _noise(samples: int, rng: np.random.Generator) -> Waveform:
+    """Sound in which nobody speaks: white or pink noise of random loudness, the lowest of them as good as silence."""
+    white = rng.standard_normal(samples)
+    if rng.random() < 0.5:
+        spectrum = np.fft.rfft(white)
+        white = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), samples)  # pink: power falls with 1/f
+    level = 10 ** (rng.uniform(*_NOISE_DB) / 20) / max(float(np.sqrt(np.mean(white**2))), 1e-12)
+    return np.clip(white * level, -1.0, 1.0).astype(np.float32)
 
 
-def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
-    """Stack examples of one context: waveforms (batch, samples), decoder_input_ids and labels (batch, tokens)."""
+def collate(examples: list[Example]) -> dict[str, Any]:
+    """Stack examples of one context: waveforms (batch, samples), decoder_input_ids and labels (batch, tokens); ``rows`` as they are."""
     longest = max(len(example.labels.inputs) for example in examples)
     inputs = torch.zeros(len(examples), longest, dtype=torch.long)  # the padding is never attended to by a position with a label
     targets = torch.full((len(examples), longest), IGNORED, dtype=torch.long)
     for row, example in enumerate(examples):
         inputs[row, : len(example.labels.inputs)] = torch.tensor(example.labels.inputs)
         targets[row, : len(example.labels.targets)] = torch.tensor(example.labels.targets)
-    return {"waveforms": torch.stack([example.waveform for example in examples]), "decoder_input_ids": inputs, "labels": targets}
+    return {
+        "waveforms": torch.stack([example.waveform for example in examples]),
+        "decoder_input_ids": inputs,
+        "labels": targets,
+        "rows": [example.rows for example in examples],
+    }

@@ -105,7 +105,7 @@ def model_card(
     return ModelCard(
         context=context,
         languages=tuple(sorted(language for language in spoken if language)),
-        timestamps=config.timestamps,
+        timestamps=config.timestamps > 0,
         base={"path": str(base.path.absolute()), "fingerprint": base.fingerprint(), "source": base.card.source},
         training={
             "method": config.method,
@@ -157,7 +157,7 @@ A {kind} of Whisper {name}, made with finewhisper {card.versions["finewhisper"]}
 | manifest | {training["manifest"]}, SHA-256 {training["manifest_sha256"]} |
 | steps | {training["steps"]}, kept: {training["kept_step"]} |
 | development set | {scores} |
-| timestamps in labels | {"yes" if config.timestamps else "no"} |
+| windows with times, of those whose times are known | {config.timestamps:.0%} |
 
 {trimmed} `config.yaml` repeats the run, `training.json` and `training.png` show how it went.
 

@@ -9,24 +9,24 @@ from pathlib import Path
 
 from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
 
-from finewhisper import manifest
 from finewhisper.engines.transformers import TransformersEngine, choose_device
-from finewhisper.errors import ManifestError
 from finewhisper.finetune import methods, results
+from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
-from finewhisper.finetune.dataset import BatchPlan, LengthBatches, SpeechDataset
-from finewhisper.finetune.labels import build
+from finewhisper.finetune.corpus import clips_of, usable
+from finewhisper.finetune.dataset import SpeechDataset
+from finewhisper.finetune.labels import Labeller
 from finewhisper.finetune.support import require_supported
 from finewhisper.finetune.trainer import EpochOrder, FreeMemory, ProgressBar, Scores, SpeechTrainer, tensorboard
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
-from finewhisper.progress import note, track
+from finewhisper.progress import track
 from finewhisper.text import Normalizer
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import UNSPACED, DecodeOptions
-from finewhisper.vocabulary import MAX_TOKENS, Vocabulary, language_code
+from finewhisper.vocabulary import Vocabulary, language_code
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def run(config: FinetuneConfig) -> FinetuneResult:
     require_consistent(folder, vocabulary)
     device = choose_device(config.device)
     require_supported(config, device)
-    train = _usable(config.train, config, vocabulary)
-    dev = _usable(config.dev, config, vocabulary) if config.dev else []
-    durations_s = [utterance.length_s() for utterance in train]
-    labels = [build(utterance, vocabulary, config.language, config.task, timestamps=config.timestamps) for utterance in train]
+    labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
+    train = usable(config.train, config, labeller)
+    dev = usable(config.dev, config, labeller) if config.dev else []
+    clips = clips_of(train, labeller)
 
     with results.workspace(config) as workspace:
         set_seed(config.seed)
@@ -80,14 +80,11 @@ def run(config: FinetuneConfig) -> FinetuneResult:
         model = methods.adapt(base, config)
         context = _learnt_context(config)
         score = _scorer(TransformersEngine(base, vocabulary, context), dev, config) if dev else None
-        plan = BatchPlan(
-            config.batch_size, config.batch_seconds, config.margin_s, config.full_window_share, config.seed, math.ceil(config.epochs)
-        )
-        batches = LengthBatches(durations_s, plan)
+        batches = LengthBatches(clips, BatchPlan.of(config))
         trainer = SpeechTrainer(
             model=model,
             args=_arguments(config, workspace, len(batches), base.config.d_model, metric=_metric(config, dev), cpu=device.type == "cpu"),
-            train_dataset=SpeechDataset(train, labels),
+            train_dataset=SpeechDataset(train, labeller.for_languages(train)),
             eval_dataset=dev or None,  # Trainer wants to see one; SpeechTrainer.evaluate decodes it
             batches=batches,
             score=score,
@@ -104,33 +101,10 @@ def run(config: FinetuneConfig) -> FinetuneResult:
             trainer.remove_callback(noisy)
         outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
         best = _best_scores(trainer)
-        hours = sum(durations_s) / 3600
+        hours = sum(clip.duration_s for clip in clips) / 3600
         card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best)
         results.publish(trainer, folder, config, card)
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
-
-
-def _usable(path: Path, config: FinetuneConfig, vocabulary: Vocabulary) -> list[Utterance]:
-    """The utterances of a manifest that can be learnt from; every other one is an error or, with ``skip_bad``, listed and left out."""
-    utterances = manifest.read(path)
-    longest_prompt = 4  # start, language, task, no timestamps
-    problems = manifest.check(
-        utterances,
-        path,
-        count_tokens=lambda sentence: len(vocabulary.encode(" " + sentence)),
-        max_tokens=MAX_TOKENS - longest_prompt - 1,
-        decode=True,
-    )
-    if vocabulary.multilingual and config.language is None:
-        unnamed = [utterance for utterance in utterances if utterance.language is None]
-        problems += [f"{path}:{utterance.line}: has no 'language'; add it or pass --language" for utterance in unnamed]
-    bad = {int(problem.removeprefix(f"{path}:").partition(":")[0]) for problem in problems}
-    usable = [utterance for utterance in utterances if utterance.line not in bad]
-    if problems and not (config.skip_bad and usable):
-        raise ManifestError(f"{path}: {len(problems)} problems; correct these lines, or pass --skip-bad to leave them out", problems)
-    if problems:
-        note(f"{path}: left out {len(bad)} of {len(utterances)} utterances:\n" + "\n".join(problems))
-    return usable
 
 
 def _learnt_context(config: FinetuneConfig) -> Context:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finewhisper.features import log_mel_torch
-from finewhisper.finetune.dataset import LengthBatches, SpeechDataset, collate
+from finewhisper.finetune.batches import LengthBatches
+from finewhisper.finetune.dataset import SpeechDataset, collate
 from finewhisper.progress import bar, note
 
 Scores = dict[str, float]
@@ -39,8 +40,9 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
-    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Waveforms travel to the device; spectrograms are made there, in the step."""
+        inputs.pop("rows", None)  # of no use to the model
         prepared: dict[str, torch.Tensor] = super()._prepare_inputs(inputs)
         prepared["input_features"] = log_mel_torch(prepared.pop("waveforms"), self.n_mels)
         return prepared

@@ -1,0 +1,39 @@
+"""Which lines of a manifest can be learnt from, and what planning needs to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from finewhisper import manifest
+from finewhisper.errors import ManifestError
+from finewhisper.finetune.batches import Clip
+from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.finetune.dataset import speaker
+from finewhisper.finetune.labels import PROMPT_AND_END, Labeller
+from finewhisper.manifest import Utterance
+from finewhisper.progress import note
+from finewhisper.vocabulary import MAX_TOKENS
+
+
+def usable(path: Path, config: FinetuneConfig, labeller: Labeller) -> list[Utterance]:
+    """The utterances of a manifest that can be learnt from; every other one is an error or, with ``skip_bad``, listed and left out."""
+    utterances = manifest.read(path)
+    problems = manifest.check(utterances, path, count_tokens=labeller.longest, max_tokens=MAX_TOKENS - PROMPT_AND_END, decode=True)
+    if labeller.vocabulary.multilingual and config.language is None:
+        unnamed = [utterance for utterance in utterances if utterance.language is None]
+        problems += [f"{path}:{utterance.line}: has no 'language'; add it or pass --language" for utterance in unnamed]
+    bad = {int(problem.removeprefix(f"{path}:").partition(":")[0]) for problem in problems}
+    usable = [utterance for utterance in utterances if utterance.line not in bad]
+    if problems and not (config.skip_bad and usable):
+        raise ManifestError(f"{path}: {len(problems)} problems; correct these lines, or pass --skip-bad to leave them out", problems)
+    for language in {config.language or utterance.language for utterance in usable}:
+        labeller.vocabulary.prompt(language, config.task, timestamps=False)  # a language or task that the model lacks is found now
+    if problems:
+        note(f"{path}: left out {len(bad)} of {len(utterances)} utterances:\n" + "\n".join(problems))
+    return usable
+
+
+def clips_of(utterances: Sequence[Utterance], labeller: Labeller) -> list[Clip]:
+    """Lengths, tokens, and who speaks what language: clips that agree in the last may share a window."""
+    return [Clip(utterance.length_s(), labeller.longest(utterance), (speaker(utterance), utterance.language)) for utterance in utterances]
