@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from step_clock import StepClock, peak_memory_bytes
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor, set_seed
 
-from finewhisper import manifest
+from finewhisper import manifest, whisper
 from finewhisper.audio import SAMPLE_RATE
 from finewhisper.manifest import Utterance
 from finewhisper.vocabulary import LANGUAGES
@@ -43,7 +43,7 @@ class Recipe:
     seed: int = 0
 
 
-class PaddedClips(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class PaddedClips(torch.utils.data.Dataset[dict[str, Any]]):
     """Clips as (n_mels, 3000) features and label ids, made when asked for."""
 
     def __init__(self, utterances: Sequence[Utterance], processor: WhisperProcessor) -> None:
@@ -112,8 +112,8 @@ def train(recipe: Recipe) -> dict[str, float]:
     )
     trainer.train()
     merged = adapted.merge_and_unload(safe_merge=True)
-    merged.save_pretrained(recipe.output)
-    processor.save_pretrained(recipe.output)
+    recipe.output.mkdir(parents=True)
+    whisper.save(merged, recipe.base, recipe.output)
     measured = clock.measured() | {"peak_memory_bytes": peak_memory_bytes()}
     (recipe.output / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     return measured

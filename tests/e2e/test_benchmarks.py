@@ -76,3 +76,25 @@ def test_transcribe_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
     assert all(rows[engine, "padded"]["floor_s"] > rows[engine, "trimmed"]["floor_s"] for engine in ("transformers", "ctranslate2"))
     assert rows["ctranslate2", "padded"]["seconds"] > rows["ctranslate2", "trimmed"]["seconds"]
     assert "| tiny | ctranslate2 float32 | padded | 2 |" in page.read_text()
+
+
+def test_train_speed_trains_both_sides_and_tells_their_errors(random_model, speech_folder, tmp_path):
+    shutil.copyfile(speech_folder / "dev.jsonl", speech_folder / "test.jsonl")
+    figures = tmp_path / "figures.json"
+    options = ("--base", random_model, "--captions", speech_folder, "--work", tmp_path / "work", "--only", "captions", "--rank", "4")
+    sizes = ("--steps", "3", "--timed-steps", "1", "--timing-rounds", "1", "--batch-size", "2", "--threads", "1")
+    done = benchmark("train_speed.py", *options, *sizes, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(figures.read_text())["captions"]
+    assert row["speedup"] > 1
+    assert row["mean_seconds"] == pytest.approx(1.5)
+    assert row["test_utterances"] == 3
+    assert row["recipe_error_interval"][0] <= row["recipe_error_padded"] <= row["recipe_error_interval"][1]
+    assert row["ours_error_padded"] > 0
+    assert row["ours_error_trimmed"] > 0
+    assert 0.1 < row["peak_memory_ratio"] < 1.5
+    again = benchmark("train_speed.py", *options, *sizes)
+    assert "training" not in again.stderr, "what is done is not done again"
+    other = benchmark("train_speed.py", *options, *sizes, "--learning-rate", "1e-3")
+    assert other.returncode == 2
+    assert "other settings" in other.stderr

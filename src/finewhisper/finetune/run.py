@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PrinterCallback, ProgressCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments, set_seed
 
 from finewhisper.engines.transformers import TransformersEngine, choose_device
 from finewhisper.finetune import methods, results
@@ -53,8 +53,11 @@ class FinetuneResult:
         )
 
 
-def run(config: FinetuneConfig) -> FinetuneResult:
+def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> FinetuneResult:
     """Fine-tune a model.
+
+    Args:
+        watchers: further callbacks of transformers' Trainer, for programs that call this function.
 
     Raises:
         ModelError: the base is missing, incomplete, put together from several models, or not a transformers folder.
@@ -95,6 +98,7 @@ def run(config: FinetuneConfig) -> FinetuneResult:
                 ProgressBar(),
                 *tensorboard(config.tracker, workspace),
                 *methods.callbacks(model, config),
+                *watchers,
             ],
         )
         for noisy in (ProgressCallback, PrinterCallback):
