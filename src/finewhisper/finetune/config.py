@@ -120,6 +120,8 @@ class FinetuneConfig(Config):
     """Where losses and error rates are logged while training runs."""
     skip_bad: bool = False
     """Leave out utterances that cannot be used, listing them, instead of stopping."""
+    save_steps: int | None = Field(None, ge=1)
+    """Optimizer steps between checkpoints; by default there is one after each epoch only."""
     resume: bool = False
     """Continue from the last checkpoint in --output."""
     overwrite: bool = False

@@ -13,20 +13,21 @@ import yaml
 
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
-from finewhisper.files import require_absent, sha256, storage_errors
+from finewhisper.files import atomic_folder, sha256, storage_errors
 from finewhisper.finetune import methods
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
 from finewhisper.manifest import Utterance
 from finewhisper.model import Context, ModelCard, ModelFolder, versions
+from finewhisper.progress import note
 
 if TYPE_CHECKING:
     from finewhisper.finetune.trainer import SpeechTrainer
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
-RESUMABLE = {"resume", "overwrite", "workers", "device", "tracker", "skip_bad"}
-#: A checkpoint's last file; one without it was cut off while it was written.
-_COMPLETE = "trainer_state.json"
+RESUMABLE = {"output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad"}
+#: The file of a checkpoint that Trainer writes last.
+_LAST_FILE = "trainer_state.json"
 #: The file that makes a folder a model, written last so that an interrupted copy is not taken for one.
 _MARKERS = ("adapter_config.json", "config.json")
 
@@ -35,16 +36,9 @@ _MARKERS = ("adapter_config.json", "config.json")
 def workspace(config: FinetuneConfig) -> Iterator[Path]:
     """The output folder, ready for checkpoints; cleared again when the run ends before there is anything to keep."""
     output = config.output
-    if config.resume:
-        _require_same_run(config)
-    else:
-        require_absent(output, replace=config.overwrite)
-        if output.is_dir():
-            shutil.rmtree(output)
     with storage_errors(output):
+        _open(config)
         try:
-            output.mkdir(parents=True, exist_ok=True)
-            save_config(config, output / "config.yaml")
             yield output
         except BaseException as error:
             _drop_incomplete(output)
@@ -55,22 +49,35 @@ def workspace(config: FinetuneConfig) -> Iterator[Path]:
             raise
 
 
-def last_checkpoint(config: FinetuneConfig) -> str | None:
-    """The newest complete checkpoint when resuming, as Trainer wants it; None otherwise.
+def _open(config: FinetuneConfig) -> None:
+    """Make the output folder appear together with its ``config.yaml``, or check that the one there holds the run to go on with."""
+    if config.resume:
+        _require_same_run(config)
+        _drop_incomplete(config.output)
+        return
+    with atomic_folder(config.output, replace=config.overwrite) as fresh:
+        save_config(config, fresh / "config.yaml")
 
-    Raises:
-        UsageError: ``--resume`` without a checkpoint.
-    """
-    if not config.resume:
-        return None
-    complete = _complete_checkpoints(config.output)
-    if not complete:
-        raise UsageError(f"--resume: there is no checkpoint below {config.output}; start without --resume")
-    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2])))
+
+def last_checkpoint(config: FinetuneConfig) -> str | None:
+    """The newest complete checkpoint when resuming, as Trainer wants it; None to begin at the first step."""
+    complete = _complete_checkpoints(config.output) if config.resume else []
+    if config.resume and not complete:
+        note(f"{config.output}: the run ended before its first checkpoint, so it begins again")
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2])).absolute()) if complete else None
 
 
 def _complete_checkpoints(output: Path) -> list[Path]:
-    return [path.parent for path in (output / "checkpoints").glob(f"checkpoint-*/{_COMPLETE}")]
+    return [path for path in (output / "checkpoints").glob("checkpoint-*") if _is_complete(path)]
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether Trainer wrote all of it: the state comes last, and is no JSON before its last brace."""
+    try:
+        json.loads((checkpoint / _LAST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def publish(trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, card: ModelCard) -> None:
@@ -170,7 +177,7 @@ A {kind} of Whisper {name}, made with finewhisper {card.versions["finewhisper"]}
 def _drop_incomplete(output: Path) -> None:
     shutil.rmtree(output / ".result.tmp", ignore_errors=True)
     for checkpoint in (output / "checkpoints").glob("checkpoint-*"):
-        if not (checkpoint / _COMPLETE).is_file():
+        if not _is_complete(checkpoint):
             shutil.rmtree(checkpoint, ignore_errors=True)
 
 

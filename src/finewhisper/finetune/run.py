@@ -18,7 +18,7 @@ from finewhisper.finetune.corpus import clips_of, usable
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.labels import Labeller
 from finewhisper.finetune.support import require_supported
-from finewhisper.finetune.trainer import EpochOrder, FreeMemory, ProgressBar, Scores, SpeechTrainer, tensorboard
+from finewhisper.finetune.trainer import Checkpoints, EpochOrder, FreeMemory, ProgressBar, Scores, SpeechTrainer, tensorboard
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
@@ -94,6 +94,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             n_mels=base.config.num_mel_bins,
             callbacks=[
                 EpochOrder(batches),
+                Checkpoints(config.save_steps),
                 FreeMemory(),
                 ProgressBar(),
                 *tensorboard(config.tracker, workspace),
@@ -154,7 +155,7 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
     updates = math.ceil(config.epochs * math.ceil(steps_per_epoch / config.accumulate))
     evaluated = "epoch" if config.dev else "no"
     return TrainingArguments(
-        output_dir=str(workspace / "checkpoints"),
+        output_dir=str(workspace.absolute() / "checkpoints"),
         num_train_epochs=config.epochs,
         max_steps=min(config.max_steps or updates, updates),
         per_device_train_batch_size=config.batch_size,

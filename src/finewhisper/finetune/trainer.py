@@ -57,6 +57,35 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
 
+    def _run_epoch(self, **arguments: Any) -> None:
+        """Trainer would take one step more than ``max_steps`` after a resumption from the last one."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(**arguments)
+
+
+class Checkpoints(TrainerCallback):  # type: ignore[misc]
+    """Asks for a checkpoint every so many steps, besides the one that Trainer writes after each epoch's evaluation.
+
+    The loss is logged before each, for Trainer forgets the steps since the last log when it resumes.
+    """
+
+    def __init__(self, every_steps: int | None) -> None:
+        self.every_steps = every_steps
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.best_global_step:  # the folder may have moved since the state was written
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        epoch_ends = state.epoch == int(state.epoch) or state.global_step >= state.max_steps
+        if self.every_steps and state.global_step % self.every_steps == 0 and not epoch_ends:
+            control.should_save = control.should_log = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        control.should_log = True
+
 
 class EpochOrder(TrainerCallback):  # type: ignore[misc]
     """Tells the batches which epoch begins, also after a resumption in mid-epoch."""
