@@ -18,12 +18,14 @@ import yaml
 from safetensors.torch import load_file
 
 from finewhisper.errors import StorageError
+from finewhisper.finetune.batches import Window
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
-from finewhisper.finetune.dataset import Item, SpeechDataset
+from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.run import run
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["finewhisper.finetune.run"])  # torch is imported once for all children
+# What all children need is imported once.
+PROCESSES.set_forkserver_preload(["finewhisper.finetune.run", "matplotlib.backends.backend_agg", "matplotlib.figure"])
 
 
 @pytest.fixture
@@ -101,7 +103,6 @@ def run_until(options: FinetuneConfig, moment: str, step: int) -> None:
 #: Where a run is killed, one after another, each time resumed from what the last death left.
 MOMENTS = [
     ("training_step", 1),  # before there is any checkpoint
-    ("training_step", 5),
     ("_save_optimizer_and_scheduler", 8),  # the weights are there, the optimizer's state is not; 8 is the end of an epoch
     ("_save_rng_state", 9),
     ("the state is written", 12),
@@ -129,7 +130,7 @@ def assert_equal(one: Path, two: Path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize(("method", "moments"), [("lora", MOMENTS), ("full", MOMENTS[2:6:3])])
+@pytest.mark.parametrize(("method", "moments"), [("lora", MOMENTS), ("full", MOMENTS[1:5:3]), ("adalora", MOMENTS[2:6:3])])
 def test_twenty_steps_with_many_deaths_equal_twenty_steps(
     method: str, moments: list[tuple[str, int]], restless_model: Path, speech_folder: Path
 ) -> None:
@@ -147,7 +148,7 @@ def test_twenty_steps_with_many_deaths_equal_twenty_steps(
 
 def test_a_resumed_run_reads_only_the_audio_that_is_left(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers' Trainer takes a step too many when it resumes after the last one in mid-epoch."""
-    fetched: list[Item] = []
+    fetched: list[Window] = []
     fetch = SpeechDataset.__getitem__
     monkeypatch.setattr(SpeechDataset, "__getitem__", lambda dataset, item: fetched.append(item) or fetch(dataset, item))
     whole = run(config(speech_folder, random_model, max_steps=10, output=speech_folder / "whole"))
