@@ -10,8 +10,9 @@ from finewhisper.evaluate.baseline import Baseline
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.result import Evaluation, Setting
 from finewhisper.evaluate.scores import groups, score
-from finewhisper.manifest import Utterance
+from finewhisper.manifest import TimedSentence, Utterance
 from finewhisper.model import Context
+from finewhisper.transcript import Segment, Transcript
 
 #: (language, said, heard)
 Said = tuple[str | None, str, str]
@@ -27,14 +28,25 @@ def evaluated_in(folder: Path) -> Make:
         baseline: Baseline | None = None,
         skipped: Sequence[str] = (),
         extra: Sequence[dict[str, object]] = (),
+        sentences: tuple[TimedSentence, ...] | None = None,
+        well_timed: tuple[bool, ...] = (),
         **options: object,
     ) -> tuple[Evaluation, list[Utterance]]:
         config = EvaluateConfig.model_validate({"model": folder, "manifest": folder / "train.jsonl", "output": folder / "out"} | options)
         utterances = [
-            Utterance(folder / "audio" / f"clip{index % 8}.wav", sentence, language, 0.5 + index % 8, extra=keys, line=index + 1)
+            Utterance(
+                folder / "audio" / f"clip{index % 8}.wav",
+                sentence,
+                language,
+                duration_s=0.5 + index % 8,
+                sentences=sentences,
+                extra=keys,
+                line=index + 1,
+            )
             for index, ((language, sentence, _), keys) in enumerate(zip(said, extra or [{"speaker": "Ann"}] * len(said), strict=True))
         ]
-        rows = score(utterances, [(heard, "en") for _, _, heard in said], config)
+        heard = [Transcript((Segment(text, 0.0, 0.5),) if text else (), "en", 0.5, None, well_timed) for _, _, text in said]
+        rows = score(utterances, heard, config)
         setting = Setting("transformers", "0" * 64, "transformers float32", Context(trimmed=True), "1" * 64, {"finewhisper": "1"}, False)
         before = None if baseline is None else [baseline.rows[row.line] for row in rows]
         made = tuple(groups(rows, before, config))

@@ -58,6 +58,9 @@ class Transcript:
     language: str
     duration_s: Seconds
     language_probability: float | None = None  #: None where the language was given
+    well_timed: tuple[
+        bool, ...
+    ] = ()  #: for each decoded window with text: its times are pairs that run forward; empty: none were asked for
 
     @property
     def text(self) -> str:

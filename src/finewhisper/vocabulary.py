@@ -201,6 +201,24 @@ class Vocabulary:
         """Ids to text, special tokens and timestamps left out."""
         return str(self.tokenizer.decode([token for token in tokens if token < self.end_of_text], skip_special_tokens=True))
 
+    def well_timed(self, tokens: Sequence[int]) -> bool:
+        """Whether all text of a decoded window stands between a start and a later end, and no time lies before an earlier one.
+
+        A lone start may close the window: so does Whisper announce a sentence that goes on behind it (Radford et al. 2022, section 2.3).
+        """
+        latest_s, started, spoken = 0.0, False, False
+        for token in tokens:
+            at_s = self.seconds(token)
+            if at_s is None:
+                spoken = True
+                if not started:
+                    return False
+            elif at_s < latest_s or (started and not (spoken and at_s > latest_s)):
+                return False
+            else:
+                latest_s, started, spoken = at_s, not started, False
+        return not (started and spoken)
+
     def segments(self, tokens: Sequence[int], duration_s: Seconds) -> list[Segment]:
         """Cut a decoded window at its timestamps; without any it is one segment from 0 to ``duration_s``.
 

@@ -203,6 +203,27 @@ def test_segments(vocabularies: Vocabularies, written: list[int | float], expect
     assert vocabulary.segments(tokens, 5.0) == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([0.0, 11, 1.0], True),
+        ([0.5, 11, 12, 1.0, 1.0, 13, 2.5], True),
+        ([0.0, 11, 1.0, 1.2], True),  # the last sentence goes on behind the window
+        ([0.0, 11, 1.0, 1.2, 12], False),  # no end
+        ([11, 12], False),  # no times
+        ([11, 1.0], False),  # no start
+        ([0.0, 11, 1.0, 12], False),
+        ([0.0, 1.0, 11, 2.0], False),  # nothing between start and end
+        ([1.0, 11, 0.5], False),  # backwards
+        ([1.0, 11, 1.0], False),
+        ([0.0, 11, 2.0, 1.0, 12, 3.0], False),
+    ],
+)
+def test_well_timed(vocabularies: Vocabularies, written: list[int | float], expected: bool) -> None:
+    vocabulary = vocabularies["v2"]
+    assert vocabulary.well_timed([vocabulary.timestamp(item) if isinstance(item, float) else item for item in written]) is expected
+
+
 @given(tokens=st.lists(st.one_of(st.integers(50364, 51864), st.integers(0, 50256)), max_size=40), duration_s=st.floats(0.1, 30.0))
 def test_segments_run_forward_inside_the_clip_whatever_was_written(
     vocabularies: Vocabularies, tokens: list[int], duration_s: float

@@ -110,8 +110,8 @@ class Engine(ABC):
         budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
         hypotheses = self._generate(features, prompts, max(budgets), options)
         return [
-            self._transcript(hypothesis, len(clip) / SAMPLE_RATE, code, probability, budget)
-            for hypothesis, clip, (code, probability), budget in zip(hypotheses, clips, languages, budgets, strict=True)
+            self._transcript(replace(hypothesis, tokens=hypothesis.tokens[:budget]), len(clip) / SAMPLE_RATE, language, options)
+            for hypothesis, clip, language, budget in zip(hypotheses, clips, languages, budgets, strict=True)
         ]
 
     def _languages(self, features: Features, options: DecodeOptions) -> list[tuple[str, float | None]]:
@@ -122,11 +122,14 @@ class Engine(ABC):
             return [(language_code(options.language), None)] * len(features)
         return [max(found.items(), key=lambda item: item[1]) for found in self._detect_languages(features)]
 
-    def _transcript(self, hypothesis: Hypothesis, duration_s: float, language: str, probability: float | None, budget: int) -> Transcript:
+    def _transcript(
+        self, hypothesis: Hypothesis, duration_s: float, language: tuple[str, float | None], options: DecodeOptions
+    ) -> Transcript:
         silent = hypothesis.no_speech_prob > NO_SPEECH_THRESHOLD and hypothesis.avg_logprob < LOGPROB_THRESHOLD
-        segments = [] if silent else self.vocabulary.segments(hypothesis.tokens[:budget], duration_s)
+        segments = [] if silent else self.vocabulary.segments(hypothesis.tokens, duration_s)
         scored = (replace(segment, avg_logprob=hypothesis.avg_logprob, no_speech_prob=hypothesis.no_speech_prob) for segment in segments)
-        return Transcript(tuple(scored), language, duration_s, probability)
+        well_timed = (self.vocabulary.well_timed(hypothesis.tokens),) if options.timestamps and segments else ()
+        return Transcript(tuple(scored), language[0], duration_s, language[1], well_timed)
 
 
 def token_budget(duration_s: float, prompt_tokens: int, options: DecodeOptions) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ from finewhisper.evaluate.charts import Line, Series
 from finewhisper.evaluate.curves import Curves
 from finewhisper.evaluate.result import Evaluation, named
 from finewhisper.evaluate.scores import Row, Score
+from finewhisper.evaluate.timing import Times
 from finewhisper.metrics import Unit, align
 
 _BUCKETS = ("0", *(f"≤{upper}" for upper in range(10, 101, 10)), ">100")
 _LENGTH_GROUPS = 5
 _CONFUSIONS = 12
 _LONGEST_CONFUSION = 40  # characters; a loop of a hundred words is no confusion of one word with another
-
-
+_TIME_EDGES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 _KINDS = (("substitutions", "sub"), ("deletions", "del"), ("insertions", "ins"))
 
 
@@ -55,6 +56,7 @@ def figures(evaluation: Evaluation, curves: Curves) -> list[Figure]:
         Figure("Error rate of the utterances", _histogram(rows, before, unit)),
         Figure("Error rate by length of the clip", _by_length(rows, before, unit), "Five groups of as many utterances each."),
         *[Figure(f"Kinds of errors in {name}", _kinds(name, score), "", _KINDS) for name, score in named(evaluation.everything).items()],
+        Figure("Distance from the given times", _time_errors(evaluation), "Of the starts and ends that could be compared."),
         Figure("Training loss", charts.lines("Training loss by step", [Line("loss", "now", curves.loss)], "training step")),
         Figure(
             "Error rate on the dev set while training",
@@ -118,6 +120,20 @@ def _by_length(rows: Sequence[Row], before: Sequence[Row] | None, unit: str) -> 
 
     series = _series(rates(rows), None if before is None else rates(before))
     return charts.bars("Error rate by length of the clip", labels, series, "length of the clip", " %")
+
+
+def _time_errors(evaluation: Evaluation) -> str:
+    def shares(times: Times | None) -> list[float] | None:
+        if times is None or not times.errors_s:
+            return None
+        found = Counter(bisect_left(_TIME_EDGES_S, error_s) for error_s in times.errors_s)
+        return [100.0 * found[index] / len(times.errors_s) for index in range(len(_TIME_EDGES_S) + 1)]
+
+    now = shares(evaluation.times)
+    if now is None:
+        return ""
+    labels = [*(f"≤{edge_s:g} s" for edge_s in _TIME_EDGES_S), f">{_TIME_EDGES_S[-1]:g} s"]
+    return charts.bars("Distance from the given times", labels, _series(now, shares(evaluation.times_before)), "distance", " %")
 
 
 def _percent(rows: Sequence[Row], unit: str) -> float:

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from finewhisper import __version__, audio
 from finewhisper.audio import Seconds
+from finewhisper.evaluate import timing
 from finewhisper.evaluate.curves import Curves
 from finewhisper.evaluate.figures import confusions, figures, row_unit
 from finewhisper.evaluate.result import MOST_SPEAKERS, Evaluation, named
@@ -51,6 +52,7 @@ def render(evaluation: Evaluation, utterances: Sequence[Utterance], curves: Curv
         groups=_named(evaluation.groups),
         speakers=_named(evaluation.speakers),
         most_speakers=MOST_SPEAKERS,
+        times=timing.printed(evaluation.times, evaluation.times_before),
         figures=figures(evaluation, curves),
         confusions=confusions(evaluation.rows, unit),
         languages=sorted({row["lang"] for row in rows if row["lang"]}),

@@ -10,11 +10,12 @@ from typing import Any
 
 from finewhisper import __version__
 from finewhisper.audio import Seconds
-from finewhisper.evaluate import silence
+from finewhisper.evaluate import silence, timing
 from finewhisper.evaluate.baseline import Baseline
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.scores import Group, Row, Score, by_speaker
 from finewhisper.evaluate.silence import Silence, silences
+from finewhisper.evaluate.timing import Times, together
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
 
@@ -80,6 +81,16 @@ class Evaluation:
         """What was heard where nothing is said, in all such clips and in those of each label."""
         return tuple(silences(self.rows, self.before))
 
+    @cached_property
+    def times(self) -> Times | None:
+        """How good the model's times are; None where none were asked for."""
+        return together(row.times for row in self.rows)
+
+    @cached_property
+    def times_before(self) -> Times | None:
+        """The same of the baseline."""
+        return None if self.before is None else together(row.times for row in self.before)
+
     @property
     def title(self) -> str:
         return self.config.title or f"{self.config.model.resolve().name} on {self.config.manifest.name}"
@@ -130,6 +141,8 @@ class Evaluation:
         if self.silences:
             everywhere, *labels = self.silences
             content["no_speech_report"] = everywhere.json() | {"labels": {one.name: one.json() for one in labels}}
+        if self.times is not None:
+            content["timestamps"] = self.times.json() | ({"baseline": self.times_before.json()} if self.times_before else {})
         if self.baseline is not None:
             content["baseline"] = {
                 "path": str(self.baseline.path),
@@ -144,7 +157,8 @@ class Evaluation:
         if len(self.speakers) <= MOST_SPEAKERS:
             printed += [(f"speaker {group.name}", group) for group in self.speakers]
         lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
-        lines += ["", *_aligned(silence.printed(self.silences)), ""] if self.silences else []
+        tables = [table for table in (silence.printed(self.silences), timing.printed(self.times, self.times_before)) if table]
+        lines += [line for table in tables for line in ["", *_aligned(table)]] + [""] * bool(tables)
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
         lines += [self.signature(name) for name in self.scores]
         return "\n".join([*lines, f"report: {self.report}"])

@@ -24,7 +24,7 @@ from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
 from finewhisper.progress import bar
 from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import DecodeOptions
+from finewhisper.transcript import DecodeOptions, Transcript
 
 #: Whose versions can change a score.
 _PACKAGES = ("ctranslate2", "torch", "transformers", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
@@ -92,8 +92,8 @@ def _references(utterances: Sequence[Utterance], config: EvaluateConfig) -> dict
     }
 
 
-def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: EvaluateConfig) -> tuple[list[tuple[str, str]], Seconds]:
-    """Each utterance's text and the language it was heard in, and the seconds it took.
+def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: EvaluateConfig) -> tuple[list[Transcript], Seconds]:
+    """What was heard in each utterance, and the seconds it took.
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
     """
@@ -115,5 +115,5 @@ def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: Evaluat
             languages=[config.language or utterance.language for utterance in ordered],
             progress=advance,
         )
-        heard = dict(zip(order, ((transcript.text, transcript.language) for transcript in transcripts), strict=True))
+        heard = dict(zip(order, transcripts, strict=True))
     return [heard[index] for index in range(len(utterances))], time.perf_counter() - began

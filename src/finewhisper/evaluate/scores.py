@@ -9,9 +9,10 @@ from typing import Any
 from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
 from finewhisper.evaluate.config import EvaluateConfig
+from finewhisper.evaluate.timing import Times, times
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import ErrorRate, Interval, Unit, difference, interval, total, utterance_rates
-from finewhisper.transcript import UNSPACED
+from finewhisper.transcript import UNSPACED, Transcript
 from finewhisper.vocabulary import LANGUAGES
 
 
@@ -32,6 +33,7 @@ class Row:
     normalized_hypothesis: str
     words: ErrorRate | None  #: None for languages written without spaces
     characters: ErrorRate
+    times: Times | None = None  #: None where none were asked for
 
     def rate(self, unit: str = "auto") -> ErrorRate:
         """The rate that the row is judged by: words where there are any, unless characters are asked for."""
@@ -96,13 +98,13 @@ class Group:
         return sum(row.words is None for row in self.rows)
 
 
-def score(utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]], config: EvaluateConfig) -> list[Row]:
-    """Compare each utterance with the (text, language) that a model heard."""
+def score(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig) -> list[Row]:
+    """Compare each utterance with what a model heard."""
     languages = [config.language or utterance.language for utterance in utterances]
     pairs = []
-    for utterance, (text, _), language in zip(utterances, heard, languages, strict=True):
+    for utterance, transcript, language in zip(utterances, heard, languages, strict=True):
         normalizer = config.normalizer(written(language, config))
-        pairs.append((normalizer(utterance.sentence), normalizer(text)))
+        pairs.append((normalizer(utterance.sentence), normalizer(transcript.text)))
     words = utterance_rates([pair[0] for pair in pairs], [pair[1] for pair in pairs], "word")
     characters = utterance_rates([pair[0] for pair in pairs], [pair[1] for pair in pairs], "character")
     return [
@@ -110,19 +112,25 @@ def score(utterances: Sequence[Utterance], heard: Sequence[tuple[str, str]], con
             line=utterance.line,
             id=utterance.id,
             language=language,
-            detected_language=None if language else spoken,
+            detected_language=None if language else transcript.language,
             speaker=_text(utterance.extra.get("speaker")),
             label=_text(utterance.extra.get("label")),
             duration_s=utterance.duration_s or 0.0,
             reference=utterance.sentence,
-            hypothesis=text,
+            hypothesis=transcript.text,
             normalized_reference=pair[0],
             normalized_hypothesis=pair[1],
             words=None if written(language, config) in UNSPACED else words[index],
             characters=characters[index],
+            times=_times(utterance, transcript, language, config) if config.timestamps else None,
         )
-        for index, (utterance, (text, spoken), language, pair) in enumerate(zip(utterances, heard, languages, pairs, strict=True))
+        for index, (utterance, transcript, language, pair) in enumerate(zip(utterances, heard, languages, pairs, strict=True))
     ]
+
+
+def _times(utterance: Utterance, heard: Transcript, language: str | None, config: EvaluateConfig) -> Times:
+    spaced = written(language or heard.language, config) not in UNSPACED
+    return times(utterance, heard, config.normalizer(written(language, config)), spaced=spaced)
 
 
 def written(language: str | None, config: EvaluateConfig) -> str | None:

@@ -75,7 +75,9 @@ def _silence(name: str, rows: Sequence[Row], before: Sequence[Row] | None) -> Si
 
 
 def printed(found: Sequence[Silence]) -> list[tuple[str, ...]]:
-    """The lines of the printed table, its headings first."""
+    """The lines of the printed table, its headings first; none where every clip has speech."""
+    if not found:
+        return []
     headings = ("no speech", "clips", "audio", "with text", "characters", "a minute")
     compared = ("baseline with text", "a minute") if found[0].before else ()
     return [(*headings, *compared), *[_cells(one) for one in found]]

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from finewhisper.evaluate.scores import Row
+from finewhisper.evaluate.timing import Times
 from finewhisper.metrics import ErrorRate, utterance_rates
 
 NAME = "utterances.csv"
 
-#: Rates are percent; empty where there is nothing to divide by, and for words of languages written without spaces.
+#: Rates are percent; empty where there is nothing to divide by, and for words of languages written without spaces. The last four are
+#: empty where no times were asked for.
 COLUMNS = (
     "line",
     "id",
@@ -30,6 +32,10 @@ COLUMNS = (
     "characters",
     "character_errors",
     "cer",
+    "windows",
+    "well_timed",
+    "boundaries",
+    "boundary_errors_s",
 )  # fmt: skip
 
 
@@ -68,6 +74,9 @@ def _cells(row: Row) -> dict[str, object]:
         if rate is not None:
             cells[units], cells[errors] = rate.reference_units, rate.errors
             cells[percent] = round(rate.percent, 2) if rate.reference_units else ""
+    if row.times is not None:
+        cells["windows"], cells["well_timed"], cells["boundaries"] = row.times.windows, row.times.well_timed, row.times.given
+        cells["boundary_errors_s"] = " ".join(map(str, row.times.errors_s))
     return cells
 
 
@@ -86,4 +95,12 @@ def _row(cells: dict[str, str], words: ErrorRate, characters: ErrorRate) -> Row:
         normalized_hypothesis=cells["normalized_hypothesis"],
         words=words if cells["words"] else None,
         characters=characters,
+        times=_times(cells),
     )
+
+
+def _times(cells: dict[str, str]) -> Times | None:
+    if not cells["windows"]:
+        return None
+    errors_s = tuple(map(float, cells["boundary_errors_s"].split()))
+    return Times(int(cells["windows"]), int(cells["well_timed"]), int(cells["boundaries"]), errors_s)

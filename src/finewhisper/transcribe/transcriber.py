@@ -179,4 +179,6 @@ def _finished(clip: _Clip) -> Transcript:
     segments = [segment.shifted(span.start_s) for span, transcript in heard for segment in transcript.segments]
     language = clip.language or next((transcript.language for _, transcript in heard), "")
     detected = next((transcript.language_probability for _, transcript in heard), None)
-    return Transcript(finish(segments, duration_s), language, duration_s, detected if clip.probability is None else clip.probability)
+    probability = detected if clip.probability is None else clip.probability
+    well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for _, transcript in heard))
+    return Transcript(finish(segments, duration_s), language, duration_s, probability, well_timed)

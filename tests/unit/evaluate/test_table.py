@@ -13,18 +13,26 @@ from evaluations import Make
 from finewhisper.evaluate import table
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.scores import score
-from finewhisper.manifest import Utterance
+from finewhisper.manifest import TimedSentence, Utterance
+from finewhisper.transcript import Segment, Transcript
 
 #: Anything but halves of surrogate pairs, which no UTF-8 file can hold, and zero, which Python 3.10 does not read from CSV.
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(st.lists(st.tuples(st.sampled_from(["bg", "zh", None]), text, text), min_size=1, max_size=4), st.sampled_from(["auto", "none"]))
-def test_round_trip(tmp_path: Path, said: list[tuple[str | None, str, str]], normalize: str) -> None:
-    config = EvaluateConfig(model=tmp_path, manifest=tmp_path, output=tmp_path, normalize=normalize)
-    utterances = [Utterance(Path("clip.wav"), sentence, language, 1.5, line=7) for language, sentence, _ in said]
-    rows = score(utterances, [(heard, "en") for _, _, heard in said], config)
+@given(
+    st.lists(st.tuples(st.sampled_from(["bg", "zh", None]), text, text), min_size=1, max_size=4),
+    st.sampled_from(["auto", "none"]),
+    st.booleans(),
+)
+def test_round_trip(tmp_path: Path, said: list[tuple[str | None, str, str]], normalize: str, timestamps: bool) -> None:
+    config = EvaluateConfig(model=tmp_path, manifest=tmp_path, output=tmp_path, normalize=normalize, timestamps=timestamps)
+    utterances = [
+        Utterance(Path("clip.wav"), sentence, language, 1.5, sentences=(TimedSentence(0.1, 1.23, sentence),), line=7)
+        for language, sentence, _ in said
+    ]
+    rows = score(utterances, [Transcript((Segment(heard, 0.0, 1.0),), "en", 1.5, None, (True,)) for _, _, heard in said], config)
     table.write(tmp_path / "rows.csv", rows)
     assert table.read(tmp_path / "rows.csv") == rows
 
