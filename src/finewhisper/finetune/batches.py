@@ -108,17 +108,18 @@ class LengthBatches(Sampler[list[Window]]):
         share = self.plan.full_window_share
         most_windows = max(1, int(self.plan.batch_seconds / WINDOW_S))
         queues = _neighbours(self.clips, rng)
+        turns = self._turns(queues, rng)
         left, batches = len(self.clips), list[list[Window]]()
         while left and len(batches) < share * (len(batches) + left / self.plan.batch_size):
             batch = list[Window]()
             room = self.plan.batch_size  # utterances
             windows = min(most_windows, self._windows_for(room)) if self.plan.stitch else min(most_windows, room)
             while left and room > 0 and len(batch) < windows:
-                members = self._fill(queues, min(room, left), rng)
+                members = self._fill(next(turns), room, rng)
                 room, left = room - len(members), left - len(members)
                 batch.append(Window(members, WINDOW_FRAMES, rng.getrandbits(32)))
             batches.append(batch)
-        rest = [row for queue in queues for row in queue]
+        rest = [row for queue in queues.values() for row in queue]
         rng.shuffle(rest)
         return batches, rest
 
@@ -127,9 +128,14 @@ class LengthBatches(Sampler[list[Window]]):
         mean_s = sum(clip.duration_s for clip in self.clips) / len(self.clips)
         return max(1, round(utterances * (mean_s + LONGEST_PAUSE_S / 2) / WINDOW_S))
 
-    def _fill(self, queues: list[list[int]], most: int, rng: random.Random) -> tuple[int, ...]:
+    def _turns(self, queues: dict[Hashable, list[int]], rng: random.Random) -> Iterator[list[int]]:
+        """Whose window comes next: speakers by lot, as often as they have clips, until all are taken."""
+        rows = list(range(len(self.clips)))
+        rng.shuffle(rows)
+        return (queue for row in rows if (queue := queues[self.clips[row].speaker]))
+
+    def _fill(self, queue: list[int], most: int, rng: random.Random) -> tuple[int, ...]:
         """Take the clips of one window, which is filled up to a random length."""
-        queue = rng.choices(queues, weights=[len(queue) for queue in queues])[0]
         members = [queue.pop()]
         target_s = rng.uniform(0.0, WINDOW_S) if self.plan.stitch else 0.0
         length_s, tokens = self.clips[members[0]].duration_s, self.clips[members[0]].tokens
@@ -140,8 +146,6 @@ class LengthBatches(Sampler[list[Window]]):
             if length_s > target_s or tokens > _TEXT_TOKENS:
                 break
             members.append(queue.pop())
-        if not queue:
-            queues.remove(queue)
         return tuple(members)
 
     def _trimmed(self, rows: list[int], rng: random.Random) -> list[list[Window]]:
@@ -169,13 +173,15 @@ class LengthBatches(Sampler[list[Window]]):
         return windows + [Window((), frames, rng.getrandbits(32)) for _ in range(silent)]
 
 
-def _neighbours(clips: Sequence[Clip], rng: random.Random) -> list[list[int]]:
+def _neighbours(clips: Sequence[Clip], rng: random.Random) -> dict[Hashable, list[int]]:
     """The rows of each speaker, to be taken from the end: in the manifest's order, from a random place on."""
     queues: dict[Hashable, list[int]] = defaultdict(list)
     for row in reversed(range(len(clips))):
         queues[clips[row].speaker].append(row)
-    places = [rng.randrange(len(queue)) for queue in queues.values()]
-    return [queue[place:] + queue[:place] for queue, place in zip(queues.values(), places, strict=True)]
+    for queue in queues.values():
+        place = rng.randrange(len(queue))
+        queue[:] = queue[place:] + queue[:place]
+    return queues
 
 
 def _utterances(batch: Sequence[Window]) -> int:
