@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GenerationConfig, WhisperConfig
 
+from finewhisper.audio import SAMPLE_RATE, Waveform
+from finewhisper.manifest import Utterance
 from finewhisper.vocabulary import LANGUAGES, TIMESTAMP_TOKENS, Vocabulary
 from finewhisper.whisper import LengthAwareWhisper
 
@@ -73,6 +77,7 @@ def vocabulary(shape: Shape) -> Vocabulary:
     special += ["<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
     words = {f"w{index}": index for index in range(TEXT_TOKENS - 1)} | {"": TEXT_TOKENS - 1}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens(special)
     tokenizer.add_tokens(TIMESTAMP_TOKENS)
     return Vocabulary(tokenizer)
@@ -92,6 +97,29 @@ def durations_s(count: int, seed: int = 0) -> list[float]:
     return [min(max(duration, SHORTEST_S), LONGEST_S) for duration in drawn]
 
 
+#: Clips that one voice reads in a row: AISHELL-1's training set has 340 speakers.
+CLIPS_PER_SPEAKER = 120_098 // 340
+
+
+class Noise(Utterance):
+    """An utterance without a file: it sounds of noise."""
+
+    def waveform(self) -> Waveform:
+        rng = np.random.default_rng(self.line)
+        return rng.normal(scale=0.1, size=round(self.length_s() * SAMPLE_RATE)).astype(np.float32)
+
+
 def text_tokens(duration_s: float) -> int:
     """How many tokens are said in a clip of this length."""
     return max(1, round(TOKENS_PER_SECOND * duration_s))
+
+
+def speech(count: int, seed: int = 0) -> list[Utterance]:
+    """Clips of AISHELL's lengths with as many made-up words as are said in that time, for :func:`vocabulary`."""
+    rng = random.Random(seed)
+    utterances: list[Utterance] = []
+    for index, duration_s in enumerate(durations_s(count, seed)):
+        sentence = " ".join(f"w{rng.randrange(TEXT_TOKENS - 1)}" for _ in range(text_tokens(duration_s)))
+        speaker = {"speaker": f"S{index // CLIPS_PER_SPEAKER}"}
+        utterances.append(Noise(Path(f"noise{index}"), sentence, "en", duration_s, extra=speaker, line=index + 1))
+    return utterances

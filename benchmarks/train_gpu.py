@@ -28,17 +28,22 @@ import shapes
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from finewhisper.audio import HOP_LENGTH, SAMPLE_RATE, WINDOW_FRAMES
+from finewhisper.audio import HOP_LENGTH, WINDOW_FRAMES
 from finewhisper.features import log_mel_torch
+from finewhisper.finetune.batches import BatchPlan, LengthBatches, Window
 from finewhisper.finetune.config import FinetuneConfig
-from finewhisper.finetune.dataset import BatchPlan, Example, Item, LengthBatches, collate
-from finewhisper.finetune.labels import Labels
+from finewhisper.finetune.corpus import clips_of
+from finewhisper.finetune.dataset import SpeechDataset, collate
+from finewhisper.finetune.labels import Labeller
 from finewhisper.finetune.methods import adapt
 from finewhisper.vocabulary import IGNORED
 
 Inputs = dict[str, torch.Tensor]
 Loss = Callable[[Inputs], torch.Tensor]
 Method = Literal["lora", "full"]
+
+#: What `finewhisper finetune` does unless told otherwise.
+DEFAULTS = FinetuneConfig(model=Path("random"), train=Path("noise"), output=Path("nowhere"))
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Batch:
     """One optimizer step's utterances, ready for the device."""
 
     inputs: Inputs
+    utterances: int
     audio_s: float
     parts: int = 1  #: passes that the batch is split into
 
@@ -102,9 +108,7 @@ class Learner:
         self.setting, self.n_mels = setting, shape.n_mels
         # As in `finewhisper finetune`: a base that is frozen lies in the type it computes in, weights that learn stay in float32.
         self.base = shapes.build(shape, setting.device, setting.dtype if method == "lora" else torch.float32)
-        config = FinetuneConfig(
-            model=Path("random"), train=Path("noise"), output=Path("nowhere"), method=method, gradient_checkpointing=checkpointing
-        )
+        config = DEFAULTS.model_copy(update={"method": method, "gradient_checkpointing": checkpointing})
         self.model = adapt(self.base, config)
         self.model.train()
         self.learning = flops.Learning(config.lora.rank if method == "lora" else 0, checkpointing)
@@ -137,30 +141,23 @@ class Learner:
 def make_batches(setting: Setting) -> tuple[list[Batch], list[Batch]]:
     """The same utterances as trimmed batches, evenly from the shortest context to the longest, and as padded ones."""
     plan, count = setting.plan, setting.steps
-    torch.manual_seed(plan.seed)
-    durations_s = shapes.durations_s(2 * count * plan.batch_size, plan.seed)
-    ordered = sorted(LengthBatches(durations_s, plan), key=lambda items: (items[0].frames, len(items)))
+    utterances = shapes.speech(2 * count * plan.batch_size, plan.seed)
+    labeller = Labeller(shapes.vocabulary(shapes.SHAPES["large-v3"]), timestamps=DEFAULTS.timestamps)
+    dataset = SpeechDataset(utterances, labeller.for_languages(utterances))
+    ordered = sorted(LengthBatches(clips_of(utterances, labeller), plan), key=lambda windows: (windows[0].frames, len(windows)))
     chosen = [ordered[(2 * index + 1) * len(ordered) // (2 * count)] for index in range(count)]
     random.Random(plan.seed).shuffle(chosen)
-    trimmed = [_batch(items, durations_s, setting) for items in chosen]
-    padded = [_batch([item._replace(frames=WINDOW_FRAMES) for item in items], durations_s, setting) for items in chosen]
+    alone = [[Window((row,), WINDOW_FRAMES, row) for window in windows for row in window.rows] for windows in chosen]
+    trimmed, padded = ([_batch(windows, dataset, setting.device) for windows in batches] for batches in (chosen, alone))
     return trimmed, padded
 
 
-def _batch(items: Sequence[Item], durations_s: Sequence[float], setting: Setting) -> Batch:
-    inputs = collate([_example(item, durations_s[item.row]) for item in items])
-    if setting.device.type == "cuda":
+def _batch(windows: Sequence[Window], dataset: SpeechDataset, device: torch.device) -> Batch:
+    inputs = collate([dataset[window] for window in windows])
+    rows = [row for members in inputs.pop("rows") for row in members]
+    if device.type == "cuda":
         inputs = {name: values.pin_memory() for name, values in inputs.items()}
-    return Batch(inputs, sum(durations_s[item.row] for item in items))
-
-
-def _example(item: Item, duration_s: float) -> Example:
-    """Noise for as long as the clip lasts, a prompt of four tokens, and as many words as are said in that time."""
-    waveform = torch.zeros(item.frames * HOP_LENGTH)
-    waveform[: round(duration_s * SAMPLE_RATE)].normal_(std=0.1)
-    start = shapes.TEXT_TOKENS + 1
-    text = torch.randint(shapes.TEXT_TOKENS, (shapes.text_tokens(duration_s),)).tolist()
-    return Example(waveform, Labels((start, start + 1, start + 2, start + 3, *text), (IGNORED,) * 3 + (*text, shapes.TEXT_TOKENS)))
+    return Batch(inputs, len(rows), sum(dataset.utterances[row].length_s() for row in rows))
 
 
 def run(names: Sequence[str], methods: Sequence[Method], setting: Setting, show: Callable[[Row], None]) -> list[Row]:
@@ -203,7 +200,7 @@ def _measured(row: Row, learner: Learner, batches: list[Batch], loss_of: Loss) -
     flops_per_s = sum(flops.training(shapes.SHAPES[row.shape], each, learner.learning) for each in work) / seconds
     return replace(
         row,
-        utterances_per_step=sum(each.windows for each in work) / len(batches),
+        utterances_per_step=sum(batch.utterances for batch in batches) / len(batches),
         parts=parts,
         audio_s_per_step=audio_s / len(batches),
         ms_per_step=1000 * seconds / len(batches),
@@ -260,18 +257,20 @@ def main() -> int:
     parser.add_argument("--warmup", type=int, default=3, help="steps before the clock starts")
     parser.add_argument("--batch-seconds", type=float, help="seconds of context in a batch; default: 120 on a GPU, 30 on a CPU")
     parser.add_argument("--batch-size", type=int, default=64, help="most utterances in a batch")
-    parser.add_argument("--full-window-share", type=float, default=0.12, help="share of the trimmed batches that are full windows")
+    parser.add_argument("--full-window-share", type=float, default=DEFAULTS.full_window_share, help="share of the trimmed batches")
     arguments = parser.parse_args()
     known = report.common(arguments)
     gpu = known.device.type == "cuda"
-    plan = BatchPlan(
-        batch_size=arguments.batch_size,
-        batch_seconds=arguments.batch_seconds or (120.0 if gpu else 30.0),
-        margin_s=(0.1, 2.0),
-        full_window_share=arguments.full_window_share,
-        seed=arguments.seed,
-        epochs=1,
+    config = DEFAULTS.model_copy(
+        update={
+            "batch_size": arguments.batch_size,
+            "batch_seconds": arguments.batch_seconds or (120.0 if gpu else 30.0),
+            "full_window_share": arguments.full_window_share,
+            "seed": arguments.seed,
+            "epochs": 1.0,
+        }
     )
+    plan = BatchPlan.of(config)
     about = report.measured_on(arguments, known)
     setting = Setting(
         known.device, known.dtype, plan, arguments.steps or (20 if gpu else 4), arguments.warmup, ceiling=about["matmul_flops_per_s"]

@@ -11,7 +11,7 @@ import transcribe_gpu
 from torch.utils import flop_counter
 
 from finewhisper.engines.base import Hypothesis
-from finewhisper.finetune.dataset import BatchPlan
+from finewhisper.finetune.batches import BatchPlan
 from finewhisper.model import Context
 
 TINY = shapes.SHAPES["tiny"]
