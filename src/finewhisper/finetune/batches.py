@@ -81,6 +81,8 @@ class LengthBatches(Sampler[list[Window]]):
 
     def __init__(self, clips: Sequence[Clip], plan: BatchPlan) -> None:
         self.clips, self.plan, self.epoch = clips, plan, 0
+        rows = list(range(len(clips)))
+        self._per_trimmed = len(rows) / max(len(self._trimmed(rows, random.Random(plan.seed))), 1)  # noqa: S311 - utterances in a batch
         self._steps = max(len(self._epoch(epoch)) for epoch in range(max(plan.epochs, 1)))
 
     def __len__(self) -> int:
@@ -110,7 +112,7 @@ class LengthBatches(Sampler[list[Window]]):
         queues = _neighbours(self.clips, rng)
         turns = self._turns(queues, rng)
         left, batches = len(self.clips), list[list[Window]]()
-        while left and len(batches) < share * (len(batches) + left / self.plan.batch_size):
+        while left and len(batches) < share * (len(batches) + left / self._per_trimmed):
             batch = list[Window]()
             room = self.plan.batch_size  # utterances
             windows = min(most_windows, self._windows_for(room)) if self.plan.stitch else min(most_windows, room)

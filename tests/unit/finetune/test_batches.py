@@ -73,6 +73,13 @@ def test_the_share_of_full_windows_is_kept_and_most_hold_several_clips() -> None
     assert max(lengths_s) > 20
 
 
+def test_the_share_of_full_windows_is_kept_where_seconds_and_not_clips_limit_a_batch() -> None:
+    clips = [Clip(8.0 + index % 5) for index in range(1000)]
+    batches = list(LengthBatches(clips, replace(SHORT, batch_size=64, batch_seconds=60.0)))
+    assert max(len(batch) for batch in batches) < 10
+    assert 0.11 < sum(batch[0].frames == WINDOW_FRAMES for batch in batches) / len(batches) < 0.14
+
+
 def test_windows_that_are_not_stitched_hold_one_clip() -> None:
     clips = [Clip(1.0 + index % 5) for index in range(500)]
     assert all(len(window.rows) == 1 for batch in LengthBatches(clips, replace(SHORT, stitch=False)) for window in batch)
