@@ -52,11 +52,19 @@ def log_mel_torch(waveforms: torch.Tensor, n_mels: int) -> torch.Tensor:
     """Shape (batch, samples) on any device to (batch, n_mels, samples // 160), float32; each clip has its own maximum."""
     import torch
 
-    window = torch.hann_window(N_FFT, device=waveforms.device)
+    window, filters = _constants(n_mels, waveforms.device)
     spectrum = torch.stft(waveforms.float(), N_FFT, HOP_LENGTH, window=window, return_complex=True)
-    filters = torch.from_numpy(mel_filters(n_mels)).to(waveforms.device)
     log = torch.clamp(filters @ spectrum[..., :-1].abs() ** 2, min=1e-10).log10()
     return (torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+@lru_cache
+def _constants(n_mels: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The window and the mel filters on a device, moved there once: a GPU would wait for them in every step."""
+    import torch
+
+    with torch.inference_mode(False):  # whoever asks first, everyone can compute with them
+        return torch.hann_window(N_FFT, device=device), torch.from_numpy(mel_filters(n_mels)).to(device)
 
 
 @lru_cache

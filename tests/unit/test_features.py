@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import WhisperFeatureExtractor
 
-from finewhisper import audio
+from finewhisper import audio, features
 from finewhisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES, Waveform
 from finewhisper.features import CONTEXT_STEP_FRAMES, context_frames, log_mel, log_mel_torch, mel_filters, pad_samples
 
@@ -54,6 +54,19 @@ def test_a_clip_in_a_batch_is_as_loud_as_alone() -> None:
     batch = log_mel_torch(torch.from_numpy(np.stack([loud, quiet])), 80)
     torch.testing.assert_close(batch[1], log_mel_torch(torch.from_numpy(quiet)[None], 80)[0])
     np.testing.assert_allclose(batch[1].numpy(), log_mel(quiet, 80), atol=1e-4)
+
+
+def test_window_and_filters_are_made_once_for_a_device_and_serve_training_after_inference(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
+    features._constants.cache_clear()
+    with torch.inference_mode():
+        first = log_mel_torch(noise, 80)
+    monkeypatch.setattr(torch, "hann_window", lambda *_, **__: pytest.fail("the window was made again"))
+    learnt = noise.clone().requires_grad_()
+    again = log_mel_torch(learnt, 80)
+    torch.testing.assert_close(first, again.detach())
+    again.sum().backward()
+    assert learnt.grad is not None
 
 
 def test_silence_is_finite() -> None:

@@ -170,6 +170,7 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         use_cpu=cpu,
         seed=config.seed,
         dataloader_num_workers=config.workers,
+        accelerator_config={"non_blocking": True},
         remove_unused_columns=False,
         eval_strategy=evaluated,
         save_strategy="epoch",

@@ -35,7 +35,11 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> DataLoader[Any]:
         assert isinstance(self.train_dataset, SpeechDataset)
         loader = DataLoader(
-            self.train_dataset, batch_sampler=self.batches, collate_fn=collate, num_workers=self.args.dataloader_num_workers
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=collate,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.device.type == "cuda",  # from such memory a GPU fetches a batch while it still computes the last
         )
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
