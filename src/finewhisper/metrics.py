@@ -6,7 +6,7 @@ set, never a mean of utterances' rates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finewhisper.text import Normalizer
+from finewhisper.transcript import UNSPACED
 
 Unit = Literal["word", "character"]
 NAMES: dict[Unit, str] = {"word": "WER", "character": "CER"}
@@ -64,6 +65,16 @@ class ErrorRate:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What was said and what was heard in one utterance, both normalised, and the errors between them."""
+
+    reference: str
+    hypothesis: str
+    words: ErrorRate | None  #: None for languages written without spaces
+    characters: ErrorRate
+
+
+@dataclass(frozen=True)
 class Interval:
     """A 95 % interval, in percent (of a rate) or percentage points (of a difference)."""
 
@@ -106,6 +117,25 @@ def total(rates: Iterable[ErrorRate], unit: Unit) -> ErrorRate:
 def error_rate(references: Sequence[str], hypotheses: Sequence[str], unit: Unit, normalizer: Normalizer) -> ErrorRate:
     """Normalise raw texts, score them pairwise and sum up."""
     return total(utterance_rates(map(normalizer, references), map(normalizer, hypotheses), unit), unit)
+
+
+def compare(
+    texts: Sequence[tuple[str, str]], languages: Sequence[str | None], normalizer: Callable[[str | None], Normalizer]
+) -> list[Comparison]:
+    """Score (said, heard) pairs of raw text, each by the rules of its own language.
+
+    Args:
+        languages: of the text, one for each pair.
+        normalizer: the normaliser for a language.
+    """
+    chosen = [normalizer(language) for language in languages]
+    said = [normalize(text) for normalize, (text, _) in zip(chosen, texts, strict=True)]
+    heard = [normalize(text) for normalize, (_, text) in zip(chosen, texts, strict=True)]
+    words, characters = utterance_rates(said, heard, "word"), utterance_rates(said, heard, "character")
+    return [
+        Comparison(reference, hypothesis, None if language in UNSPACED else word, character)
+        for reference, hypothesis, language, word, character in zip(said, heard, languages, words, characters, strict=True)
+    ]
 
 
 def interval(rates: Sequence[ErrorRate]) -> Interval | None:

@@ -72,6 +72,11 @@ class Transcript:
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue", "bo", "km"})
 
 
+def written_language(spoken: str | None, task: Task) -> str | None:
+    """The language that the text of an utterance is in: what is translated is English."""
+    return "en" if task == "translate" else spoken
+
+
 def join_texts(texts: list[str], language: str) -> str:
     """Join pieces of text as ``language`` joins words."""
     return ("" if language in UNSPACED else " ").join(text for text in (piece.strip() for piece in texts) if text)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.metrics import Edit, ErrorRate, Interval, align, difference, error_rate, interval, total, units, utterance_rates
+from finewhisper.metrics import Edit, ErrorRate, Interval, align, compare, difference, error_rate, interval, total, units, utterance_rates
 from finewhisper.text import Normalizer
 
 RAW = Normalizer(())
@@ -106,6 +106,15 @@ def test_edits_rebuild_both_sides(reference: str, hypothesis: str, unit: str) ->
     assert [token for edit in edits for token in edit.reference] == units(reference, unit)
     assert [token for edit in edits for token in edit.hypothesis] == units(hypothesis, unit)
     assert all(edit.reference == edit.hypothesis for edit in edits if edit.operation == "equal")
+
+
+def test_texts_are_compared_by_the_rules_of_their_own_language() -> None:
+    texts = [("Здравей, свят!", "здравей свет"), ("設定29度。", "设定三十九度")]
+    bulgarian, chinese = compare(texts, ["bg", "zh"], Normalizer.for_language)
+    assert bulgarian.words == ErrorRate("word", substitutions=1, reference_units=2)
+    assert chinese.words is None, "Chinese has no spaces to count words by"
+    assert chinese.reference == "设定二十九度"
+    assert chinese.characters == ErrorRate("character", substitutions=1, reference_units=6)
 
 
 def test_more_references_than_hypotheses() -> None:

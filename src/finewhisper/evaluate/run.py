@@ -18,13 +18,13 @@ from finewhisper.evaluate.baseline import RESULT_NAME, Baseline
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.curves import Curves
 from finewhisper.evaluate.result import Evaluation, Setting
-from finewhisper.evaluate.scores import groups, normalizers, require_unit, score, written
+from finewhisper.evaluate.scores import groups, normalizers, require_unit, score
 from finewhisper.files import atomic_folder, require_absent, sha256
 from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
 from finewhisper.progress import bar
 from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcript import DecodeOptions, Transcript, written_language
 
 #: Whose versions can change a score.
 _PACKAGES = ("ctranslate2", "torch", "transformers", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
@@ -87,7 +87,7 @@ def _usable(config: EvaluateConfig) -> tuple[list[Utterance], list[str]]:
 
 def _references(utterances: Sequence[Utterance], config: EvaluateConfig) -> dict[int, str]:
     return {
-        utterance.line: config.normalizer(written(config.language or utterance.language, config))(utterance.sentence)
+        utterance.line: config.normalizer(written_language(config.language or utterance.language, config.task))(utterance.sentence)
         for utterance in utterances
     }
 

@@ -11,8 +11,8 @@ from finewhisper.errors import UsageError
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.timing import Times, times
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import ErrorRate, Interval, Unit, difference, interval, total, utterance_rates
-from finewhisper.transcript import UNSPACED, Transcript
+from finewhisper.metrics import ErrorRate, Interval, Unit, compare, difference, interval, total
+from finewhisper.transcript import UNSPACED, Transcript, written_language
 from finewhisper.vocabulary import LANGUAGES
 
 
@@ -101,12 +101,8 @@ class Group:
 def score(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig) -> list[Row]:
     """Compare each utterance with what a model heard."""
     languages = [config.language or utterance.language for utterance in utterances]
-    pairs = []
-    for utterance, transcript, language in zip(utterances, heard, languages, strict=True):
-        normalizer = config.normalizer(written(language, config))
-        pairs.append((normalizer(utterance.sentence), normalizer(transcript.text)))
-    words = utterance_rates([pair[0] for pair in pairs], [pair[1] for pair in pairs], "word")
-    characters = utterance_rates([pair[0] for pair in pairs], [pair[1] for pair in pairs], "character")
+    texts = [(utterance.sentence, transcript.text) for utterance, transcript in zip(utterances, heard, strict=True)]
+    compared = compare(texts, [written_language(language, config.task) for language in languages], config.normalizer)
     return [
         Row(
             line=utterance.line,
@@ -118,29 +114,24 @@ def score(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: 
             duration_s=utterance.duration_s or 0.0,
             reference=utterance.sentence,
             hypothesis=transcript.text,
-            normalized_reference=pair[0],
-            normalized_hypothesis=pair[1],
-            words=None if written(language, config) in UNSPACED else words[index],
-            characters=characters[index],
+            normalized_reference=pair.reference,
+            normalized_hypothesis=pair.hypothesis,
+            words=pair.words,
+            characters=pair.characters,
             times=_times(utterance, transcript, language, config) if config.timestamps else None,
         )
-        for index, (utterance, transcript, language, pair) in enumerate(zip(utterances, heard, languages, pairs, strict=True))
+        for utterance, transcript, language, pair in zip(utterances, heard, languages, compared, strict=True)
     ]
 
 
 def _times(utterance: Utterance, heard: Transcript, language: str | None, config: EvaluateConfig) -> Times:
-    spaced = written(language or heard.language, config) not in UNSPACED
-    return times(utterance, heard, config.normalizer(written(language, config)), spaced=spaced)
-
-
-def written(language: str | None, config: EvaluateConfig) -> str | None:
-    """The language of the text: what is translated is English."""
-    return "en" if config.task == "translate" else language
+    spaced = written_language(language or heard.language, config.task) not in UNSPACED
+    return times(utterance, heard, config.normalizer(written_language(language, config.task)), spaced=spaced)
 
 
 def require_unit(utterances: Sequence[Utterance], config: EvaluateConfig) -> None:
     """Refuse to count words where no language of the manifest has them, before any work is done."""
-    languages = {written(config.language or utterance.language, config) for utterance in utterances}
+    languages = {written_language(config.language or utterance.language, config.task) for utterance in utterances}
     if config.unit == "word" and languages <= UNSPACED:
         raise UsageError(f"--unit word: {', '.join(sorted(filter(None, languages)))} is written without spaces; use --unit character")
 
@@ -195,7 +186,7 @@ def normalizers(languages: Collection[str | None], config: EvaluateConfig) -> st
     """The normalisers' steps, as in a signature: ``basic+spaces``, or ``bg,en:basic+spaces;zh:simplified+…`` where they differ."""
     named: dict[str, list[str]] = {}
     for language in sorted(languages, key=lambda language: language or ""):
-        named.setdefault(str(config.normalizer(written(language, config))), []).append(language or "unknown")
+        named.setdefault(str(config.normalizer(written_language(language, config.task))), []).append(language or "unknown")
     return next(iter(named)) if len(named) == 1 else ";".join(f"{','.join(codes)}:{steps}" for steps, codes in named.items())
 
 
