@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from finewhisper import manifest
 from finewhisper.engines import Engine
-from finewhisper.errors import ManifestError
+from finewhisper.errors import ManifestError, UsageError
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import NAMES, REPLICATIONS, SEED, ErrorRate, Interval, Unit, difference, interval, total, utterance_rates
+from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Comparison, ErrorRate, Interval, Unit, compare, difference, interval, total
 from finewhisper.progress import track
 from finewhisper.text import Normalizer
 from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import UNSPACED, DecodeOptions
+from finewhisper.transcript import UNSPACED, DecodeOptions, written_language
 from finewhisper.vocabulary import language_code
 
 UnitChoice = Literal["auto", "word", "character"]
@@ -42,10 +42,15 @@ class SpeechSet:
         return [language_code(language) if language else None for language in spoken]
 
     def unit(self, choice: UnitChoice = "auto") -> Unit:
-        """What is counted; auto: characters where any utterance's language is written without spaces, else words."""
-        if choice != "auto":
-            return choice
-        return "character" if UNSPACED.intersection(filter(None, self.languages)) else "word"
+        """What is counted; auto: characters where any utterance's language is written without spaces, else words.
+
+        Raises:
+            UsageError: words are to be counted where there are none.
+        """
+        unspaced = sorted(UNSPACED.intersection(filter(None, self.languages)))
+        if choice == "word" and unspaced:
+            raise UsageError(f"--unit word: {self.name} holds {', '.join(unspaced)}, written without spaces; use --unit auto or character")
+        return "character" if unspaced or choice == "character" else "word"
 
 
 @dataclass(frozen=True)
@@ -177,14 +182,18 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 
 def measure(engine: Engine, speech: SpeechSet, options: DecodeOptions, unit: UnitChoice = "auto") -> Cell:
     """Decode a set with a model and score it, each utterance by the rules of its own language."""
+    counted = speech.unit(unit)
+    rates = [pair.words if pair.words and counted == "word" else pair.characters for pair in hear(engine, speech, options)]
+    return Cell(counted, tuple(rates))
+
+
+def hear(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
+    """Decode a set with a model and compare each utterance with what was said, in their order."""
     languages = speech.languages
     heard = Transcriber(engine, options).transcribe_clips((utterance.waveform() for utterance in speech.utterances), languages=languages)
     texts = [transcript.text for transcript in track(heard, speech.name, len(speech.utterances), "clips")]
-    normalizers = [Normalizer.for_language("en" if options.task == "translate" else language) for language in languages]
-    references = [normalize(utterance.sentence) for normalize, utterance in zip(normalizers, speech.utterances, strict=True)]
-    hypotheses = [normalize(text) for normalize, text in zip(normalizers, texts, strict=True)]
-    counted = speech.unit(unit)
-    return Cell(counted, tuple(utterance_rates(references, hypotheses, counted)))
+    pairs = [(utterance.sentence, text) for utterance, text in zip(speech.utterances, texts, strict=True)]
+    return compare(pairs, [written_language(language, options.task) for language in languages], Normalizer.for_language)
 
 
 def setting(engine: Engine) -> str:

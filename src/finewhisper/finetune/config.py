@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from finewhisper.audio import WINDOW_S, Seconds
 from finewhisper.config import Config, Flag
@@ -53,8 +53,8 @@ class FinetuneConfig(Config):
     """Folder of the base model, as `finewhisper download` makes it."""
     train: Path
     """Manifest to train on."""
-    dev: Path | None = None
-    """Manifest to choose the best checkpoint on; without it the last one is kept."""
+    dev: tuple[Path, ...] = ()
+    """Manifests to choose the best checkpoint on, by the mean of their error rates; without any the last one is kept."""
     output: Annotated[Path, Flag(alias="-o")]
     """Folder for the result; checkpoints and logs go below it too."""
     language: str | None = None
@@ -115,7 +115,11 @@ class FinetuneConfig(Config):
     seed: int = 0
     """Seed of the data order, margins, dropout and new weights."""
     metric: Literal["auto", "wer", "cer"] = "auto"
-    """Error rate that chooses the best checkpoint; auto: CER for scripts without spaces, else WER."""
+    """Error rate that chooses the best checkpoint; auto: for each manifest CER if it has scripts without spaces, else WER."""
+    eval_steps: int | None = Field(None, ge=1)
+    """Optimizer steps between evaluations on --dev, each with a checkpoint; by default there is one after each epoch."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after this many evaluations in a row without a new best one; by default all epochs are trained."""
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     """Where losses and error rates are logged while training runs."""
     skip_bad: bool = False
@@ -127,11 +131,21 @@ class FinetuneConfig(Config):
     overwrite: bool = False
     """Delete what is in --output first."""
 
+    @field_validator("dev", mode="before")
+    @classmethod
+    def _one_or_several(cls, paths: Any) -> Any:
+        """A recipe may name one manifest without making a list of it."""
+        return () if paths is None else (paths,) if isinstance(paths, (str, Path)) else paths
+
     @model_validator(mode="after")
     def _consistent(self) -> FinetuneConfig:
         low, high = self.margin_s
         if not 0 <= low <= high:
             raise ValueError(f"--margin-s: give a lower and an upper bound, not {low:g} {high:g}")
+        if len(set(self.dev)) < len(self.dev):
+            raise ValueError("--dev: names a manifest twice; give each once")
+        if not self.dev and (self.eval_steps or self.patience):
+            raise ValueError(f"--{'eval-steps' if self.eval_steps else 'patience'}: there is nothing to evaluate; add --dev MANIFEST")
         if self.resume and self.overwrite:
             raise ValueError("--resume continues what --overwrite deletes; choose one")
         if self.method == "full" and self.quantize != "none":

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-LOSS, WER, CER = "#8a8f98", "#c2410c", "#1d4ed8"
+from finewhisper.finetune import scoring
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+LOSS, MACRO = "#8a8f98", "#111827"
+#: Of the rates, in turn.
+COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
 
 
-def plot_training(log: Sequence[dict[str, Any]], target: Path) -> None:
-    """Draw Trainer's log (``step``, ``loss``, ``eval_wer``, ``eval_cer``) to a PNG; loss on the left axis, percent on the right."""
+def plot_training(log: Sequence[dict[str, Any]], target: Path, metric: str = "auto") -> None:
+    """Draw Trainer's log to a PNG; loss on the left axis, percent on the right."""
     from matplotlib.figure import Figure  # the object interface needs no display and keeps no global state
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -20,15 +28,27 @@ def plot_training(log: Sequence[dict[str, Any]], target: Path) -> None:
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (nats per token)")
     axes.set_ylim(bottom=0)
-    scored = [entry for entry in log if "eval_wer" in entry]
+    scored = [(entry["step"], found) for entry in log if (found := scoring.logged(entry))]
     if scored:
         percent = axes.twinx()
-        for name, colour in (("wer", WER), ("cer", CER)):
-            points = [(entry["step"], entry[f"eval_{name}"]) for entry in scored]
-            label = f"{name.upper()}, development set"
-            handles += percent.plot(*zip(*points, strict=True), color=colour, marker="o", label=label)
+        handles += _rates(percent, scored, metric)
         percent.set_ylabel("error rate (%)")
         percent.set_ylim(bottom=0)
     axes.spines["top"].set_visible(False)
     axes.legend(handles=handles, frameon=False)
     figure.savefig(target, dpi=120)
+
+
+def _rates(axes: Axes, scored: Sequence[tuple[int, scoring.Scores]], metric: str) -> list[Line2D]:
+    """Both rates of a single development set; of several, the one that each counts by, and their macro average."""
+    several = scoring.by_set(scored[0][1])
+    shown = {f"{name}/{unit}": f"{unit.upper()}, {name}" for name, rates in several.items() for unit in [scoring.chosen(rates, metric)]}
+    shown = shown or {unit: f"{unit.upper()}, development set" for unit in ("wer", "cer") if unit in scored[0][1]}
+    handles = []
+    for index, (key, label) in enumerate(shown.items()):
+        points = [(step, found[key]) for step, found in scored]
+        handles += axes.plot(*zip(*points, strict=True), color=COLOURS[index % len(COLOURS)], marker="o", label=label)
+    if several:
+        points = [(step, found[scoring.MACRO]) for step, found in scored]
+        handles += axes.plot(*zip(*points, strict=True), color=MACRO, linewidth=2.5, label="macro average")
+    return handles

@@ -14,10 +14,11 @@ import yaml
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
 from finewhisper.files import atomic_folder, sha256, storage_errors
-from finewhisper.finetune import methods
+from finewhisper.finetune import methods, scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
 from finewhisper.manifest import Utterance
+from finewhisper.matrix import short_names
 from finewhisper.model import Context, ModelCard, ModelFolder, versions
 from finewhisper.progress import note
 
@@ -87,11 +88,13 @@ def publish(trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, c
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     methods.save(trainer.model, base, temporary)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_wer" in entry]
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or scoring.logged(entry)]
     (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
-    plot_training(log, temporary / "training.png")
+    plot_training(log, temporary / "training.png", config.metric)
     card.write(temporary)
-    (temporary / "README.md").write_text(_readme(card, config, base), encoding="utf-8")
+    (temporary / "README.md").write_text(
+        _readme(card, config, base, scoring.text(scoring.kept(log, trainer.state.best_global_step))), encoding="utf-8"
+    )
     for path in sorted(temporary.iterdir(), key=lambda path: path.name in _MARKERS):
         path.replace(output / path.name)
     temporary.rmdir()
@@ -122,18 +125,17 @@ def model_card(
             "hours": round(hours, 4),
             "steps": trainer.state.global_step,
             "kept_step": trainer.state.best_global_step or trainer.state.global_step,
-            "dev": {name: round(value, 2) for name, value in best.items()} or None,
+            "dev": scoring.card(best, short_names(config.dev)),
         },
         versions=versions("torch", "transformers", "peft"),
     )
 
 
-def _readme(card: ModelCard, config: FinetuneConfig, base: ModelFolder) -> str:
+def _readme(card: ModelCard, config: FinetuneConfig, base: ModelFolder, scores: str) -> str:
     """The model card: what this is, what it was made from, how good it is and how to use it."""
     training: dict[str, Any] = dict(card.training or {})
     name = str((base.card.source or {}).get("name", base.path.name))
     languages = "".join(f"\n- {language}" for language in card.languages)
-    scores = ", ".join(f"{metric.upper()} {value} %" for metric, value in (training["dev"] or {}).items()) or "not measured"
     use = (
         "finewhisper merge THIS_FOLDER -o MERGED\nfinewhisper transcribe recording.mp3 -m MERGED"
         if config.trains_adapter
@@ -163,7 +165,7 @@ A {kind} of Whisper {name}, made with finewhisper {card.versions["finewhisper"]}
 | training data | {training["utterances"]} utterances, {training["hours"] * 60:.1f} min |
 | manifest | {training["manifest"]}, SHA-256 {training["manifest_sha256"]} |
 | steps | {training["steps"]}, kept: {training["kept_step"]} |
-| development set | {scores} |
+| development set | {scores or "not measured"} |
 | windows with times, of those whose times are known | {config.timestamps:.0%} |
 
 {trimmed} `config.yaml` repeats the run, `training.json` and `training.png` show how it went.

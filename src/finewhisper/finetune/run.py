@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments, set_seed
 
 from finewhisper.engines.transformers import TransformersEngine, choose_device
-from finewhisper.finetune import methods, results
+from finewhisper.finetune import methods, results, scoring
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
 from finewhisper.finetune.corpus import clips_of, usable
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.labels import Labeller
+from finewhisper.finetune.scoring import Scores
 from finewhisper.finetune.support import require_supported
-from finewhisper.finetune.trainer import Checkpoints, EpochOrder, FreeMemory, ProgressBar, Scores, SpeechTrainer, tensorboard
-from finewhisper.manifest import Utterance
-from finewhisper.metrics import error_rate
+from finewhisper.finetune.trainer import Checkpoints, EpochOrder, FreeMemory, Patience, ProgressBar, SpeechTrainer, tensorboard
 from finewhisper.model import Context, ModelFolder
-from finewhisper.progress import track
-from finewhisper.text import Normalizer
-from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import UNSPACED, DecodeOptions
-from finewhisper.vocabulary import Vocabulary, language_code
+from finewhisper.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,6 @@ class FinetuneResult:
     best: Scores  #: error rates of the kept checkpoint on the development set, percent; empty without one
 
     def __str__(self) -> str:
-        scores = ", ".join(f"{name.upper()} {value:.1f} %" for name, value in self.best.items())
         following = (
             f"finewhisper merge {self.output} -o MERGED"
             if self.method != "full"
@@ -49,7 +43,7 @@ class FinetuneResult:
         )
         return (
             f"{self.output}: {self.steps} steps on {self.hours * 60:.1f} min of speech in {self.seconds:.0f} s"
-            f"{f'; development set {scores}' if scores else ''}\nNext: {following}"
+            f"{f'; development set {scoring.text(self.best)}' if self.best else ''}\nNext: {following}"
         )
 
 
@@ -74,7 +68,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     require_supported(config, device)
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
     train = usable(config.train, config, labeller)
-    dev = usable(config.dev, config, labeller) if config.dev else []
+    dev = scoring.dev_sets(config, lambda path: usable(path, config, labeller))
     clips = clips_of(train, labeller)
 
     with results.workspace(config) as workspace:
@@ -82,11 +76,11 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         base = methods.load_base(folder, config, device)
         model = methods.adapt(base, config)
         context = _learnt_context(config)
-        score = _scorer(TransformersEngine(base, vocabulary, context), dev, config) if dev else None
+        score = scoring.scorer(TransformersEngine(base, vocabulary, context), dev, config) if dev else None
         batches = LengthBatches(clips, BatchPlan.of(config))
         trainer = SpeechTrainer(
             model=model,
-            args=_arguments(config, workspace, len(batches), base.config.d_model, metric=_metric(config, dev), cpu=device.type == "cpu"),
+            args=_arguments(config, workspace, len(batches), base.config.d_model, cpu=device.type == "cpu"),
             train_dataset=SpeechDataset(train, labeller.for_languages(train)),
             eval_dataset=dev or None,  # Trainer wants to see one; SpeechTrainer.evaluate decodes it
             batches=batches,
@@ -95,6 +89,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             callbacks=[
                 EpochOrder(batches),
                 Checkpoints(config.save_steps),
+                Patience(config.patience),
                 FreeMemory(),
                 ProgressBar(),
                 *tensorboard(config.tracker, workspace),
@@ -105,7 +100,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         for noisy in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(noisy)
         outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
-        best = _best_scores(trainer)
+        best = scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(clip.duration_s for clip in clips) / 3600
         card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best)
         results.publish(trainer, folder, config, card)
@@ -123,37 +118,9 @@ def _learnt_context(config: FinetuneConfig) -> Context:
     )
 
 
-def _scorer(engine: TransformersEngine, dev: list[Utterance], config: FinetuneConfig) -> Callable[[], Scores]:
-    """A function that decodes the development set and returns ``wer`` and ``cer`` in percent."""
-    languages = [config.language or utterance.language for utterance in dev]
-    normalizer = Normalizer.for_language(_code(languages[0]))
-    transcriber = Transcriber(engine, DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size))
-
-    def score() -> Scores:
-        heard = transcriber.transcribe_clips((utterance.waveform() for utterance in dev), languages=languages)
-        hypotheses = [transcript.text for transcript in track(heard, "scoring", len(dev), "utterances")]
-        references = [utterance.sentence for utterance in dev]
-        return {
-            "wer": error_rate(references, hypotheses, "word", normalizer).percent,
-            "cer": error_rate(references, hypotheses, "character", normalizer).percent,
-        }
-
-    return score
-
-
-def _code(language: str | None) -> str | None:
-    return language_code(language) if language else None
-
-
-def _metric(config: FinetuneConfig, dev: list[Utterance]) -> str:
-    if config.metric != "auto":
-        return config.metric
-    return "cer" if any(_code(config.language or utterance.language) in UNSPACED for utterance in dev) else "wer"
-
-
-def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_model: int, *, metric: str, cpu: bool) -> TrainingArguments:
+def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_model: int, *, cpu: bool) -> TrainingArguments:
     updates = math.ceil(config.epochs * math.ceil(steps_per_epoch / config.accumulate))
-    evaluated = "epoch" if config.dev else "no"
+    turn = "steps" if config.eval_steps else "epoch"
     return TrainingArguments(
         output_dir=str(workspace.absolute() / "checkpoints"),
         num_train_epochs=config.epochs,
@@ -172,22 +139,16 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         dataloader_num_workers=config.workers,
         accelerator_config={"non_blocking": True},
         remove_unused_columns=False,
-        eval_strategy=evaluated,
-        save_strategy="epoch",
+        eval_strategy=turn if config.dev else "no",
+        eval_steps=config.eval_steps,
+        save_strategy=turn,
+        save_steps=config.eval_steps or 1,  # of the strategy "steps"
         save_total_limit=2,
-        load_best_model_at_end=config.dev is not None,
-        metric_for_best_model=metric if config.dev else None,
+        load_best_model_at_end=bool(config.dev),
+        metric_for_best_model=scoring.MACRO if config.dev else None,
         greater_is_better=False if config.dev else None,
         logging_steps=5,
         report_to="none",
         disable_tqdm=True,
         log_level="error",
     )
-
-
-def _best_scores(trainer: SpeechTrainer) -> Scores:
-    """The scores of the checkpoint that was kept."""
-    for entry in trainer.state.log_history:
-        if entry["step"] == trainer.state.best_global_step and "eval_wer" in entry:
-            return {"wer": entry["eval_wer"], "cer": entry["eval_cer"]}
-    return {}

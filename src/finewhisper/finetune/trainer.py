@@ -13,18 +13,18 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from finewhisper.features import log_mel_torch
+from finewhisper.finetune import scoring
 from finewhisper.finetune.batches import LengthBatches
 from finewhisper.finetune.dataset import SpeechDataset, collate
+from finewhisper.finetune.scoring import Scores
 from finewhisper.progress import bar, note
-
-Scores = dict[str, float]
 
 
 class SpeechTrainer(Trainer):  # type: ignore[misc]
     """Trains on :class:`SpeechDataset` in the batches of a :class:`LengthBatches`.
 
     Args:
-        score: decodes the development set with the model as it is and returns its error rates, such as ``{"wer": 12.3}``.
+        score: decodes the development sets with the model as it is and returns their error rates.
         n_mels: 80, or 128 for large-v3 and turbo.
     """
 
@@ -56,7 +56,7 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         if self.score is None:
             return {}
         self.model.eval()
-        scores = {f"eval_{name}": value for name, value in self.score().items()}
+        scores = {scoring.LOGGED + name: value for name, value in self.score().items()}
         self.log(dict(scores))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
@@ -70,7 +70,7 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
-    """Asks for a checkpoint every so many steps, besides the one that Trainer writes after each epoch's evaluation.
+    """Asks for a checkpoint every so many steps, besides the one that Trainer writes after each evaluation.
 
     The loss is logged before each, for Trainer forgets the steps since the last log when it resumes.
     """
@@ -83,12 +83,29 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        epoch_ends = state.epoch == int(state.epoch) or state.global_step >= state.max_steps
-        if self.every_steps and state.global_step % self.every_steps == 0 and not epoch_ends:
-            control.should_save = control.should_log = True
+        follows = args.save_strategy == "epoch" and (state.epoch == int(state.epoch) or state.global_step >= state.max_steps)
+        if self.every_steps and state.global_step % self.every_steps == 0 and not follows:
+            control.should_save = True
+        control.should_log = control.should_log or control.should_save
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_log = True
+
+
+class Patience(TrainerCallback):  # type: ignore[misc]
+    """Ends training after so many evaluations in a row without a new best one; None: never.
+
+    They are counted in the log, which is part of every checkpoint, so a resumed run stops where the whole run would have; transformers'
+    own early stopping begins to count again.
+    """
+
+    def __init__(self, evaluations: int | None) -> None:
+        self.evaluations = evaluations
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.evaluations is not None and (worse := scoring.since_best(state.log_history)) >= self.evaluations:
+            control.should_training_stop = True
+            note(f"step {state.global_step}: no better in {worse} evaluations, so training stops here (--patience {self.evaluations})")
 
 
 class EpochOrder(TrainerCallback):  # type: ignore[misc]
@@ -132,8 +149,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}", epoch=f"{state.epoch:.1f}", refresh=False)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Scores, **_: Any) -> None:
-        scores = ", ".join(f"{name.removeprefix('eval_').upper()} {value:.1f} %" for name, value in metrics.items() if name.endswith("er"))
-        note(f"epoch {state.epoch:.1f}, step {state.global_step}: {scores} on the development set")
+        note(f"epoch {state.epoch:.1f}, step {state.global_step}: {scoring.text(scoring.logged(metrics))} on the development set")
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.bar.close()

@@ -1,0 +1,124 @@
+"""How well the model hears the development sets while it trains, and which checkpoint is kept.
+
+The sets are decoded with the code that ``transcribe`` uses. A set counts by its word error rate, or by its character error rate where
+a language in it is written without spaces. The best checkpoint has the lowest mean over the sets, however large each of them is (the
+macro average). The loss is not used: it does not follow the error rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from finewhisper.engines.base import Engine
+from finewhisper.errors import UsageError
+from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.manifest import Utterance
+from finewhisper.matrix import SpeechSet, hear, short_names
+from finewhisper.metrics import Comparison, total
+from finewhisper.transcript import UNSPACED, DecodeOptions
+
+#: Percent: ``macro``, and the means of ``wer`` and ``cer`` over the sets; with several sets also ``name/wer`` and ``name/cer`` of each.
+Scores = dict[str, float]
+
+#: The score that chooses the checkpoint, and what Trainer's log puts before the name of a score.
+MACRO, LOGGED = "macro", "eval_"
+
+
+def dev_sets(config: FinetuneConfig, read: Callable[[Path], Sequence[Utterance]]) -> tuple[SpeechSet, ...]:
+    """The development sets under short names.
+
+    Args:
+        read: a manifest's usable utterances.
+
+    Raises:
+        UsageError: a set has no error rate of the kind that is asked for.
+    """
+    sets = []
+    for name, path in zip(short_names(config.dev), config.dev, strict=True):
+        written = "en" if config.task == "translate" else config.language
+        speech = SpeechSet(name, tuple(read(path)), config.language)
+        unspaced = sorted(UNSPACED.intersection(filter(None, SpeechSet(name, speech.utterances, written).languages)))
+        if config.metric == "wer" and unspaced:
+            raise UsageError(f"--metric wer: {path} holds {', '.join(unspaced)}, written without spaces; use --metric auto or cer")
+        if not any(utterance.sentence.strip() for utterance in speech.utterances):
+            raise UsageError(f"--dev {path}: nothing is said in it, so it has no error rate; give a manifest with speech")
+        sets.append(speech)
+    return tuple(sets)
+
+
+def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) -> Callable[[], Scores]:
+    """A function that decodes the sets with the model as it is."""
+    options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size)
+    return lambda: scores({speech.name: hear(engine, speech, options) for speech in sets}, config.metric)
+
+
+def scores(heard: Mapping[str, Sequence[Comparison]], metric: str = "auto") -> Scores:
+    """Percent of each set, by its name, and their means."""
+    rates = {name: _percent(comparisons) for name, comparisons in heard.items()}
+    found = {MACRO: fmean(rate[chosen(rate, metric)] for rate in rates.values())}
+    for unit in ("wer", "cer"):
+        known = [rate[unit] for rate in rates.values() if unit in rate]
+        found |= {unit: fmean(known)} if known else {}
+    return found | ({f"{name}/{unit}": rate[unit] for name, rate in rates.items() for unit in rate} if len(rates) > 1 else {})
+
+
+def _percent(comparisons: Sequence[Comparison]) -> Scores:
+    """A set's rates; no ``wer`` where some of its languages have no words."""
+    words = [pair.words for pair in comparisons if pair.words is not None]
+    characters = {"cer": total((pair.characters for pair in comparisons), "character").percent}
+    return {"wer": total(words, "word").percent} | characters if len(words) == len(comparisons) else characters
+
+
+def chosen(rates: Scores, metric: str = "auto") -> str:
+    """The name of the rate that a set counts by."""
+    return "wer" if "wer" in rates and metric != "cer" else "cer"
+
+
+def by_set(found: Scores) -> dict[str, Scores]:
+    """The rates of each set where there are several."""
+    sets: dict[str, Scores] = {}
+    for key, value in found.items():
+        name, separator, unit = key.rpartition("/")
+        if separator:
+            sets.setdefault(name, {})[unit] = value
+    return sets
+
+
+def text(found: Scores) -> str:
+    """``WER 63.6 %, CER 24.2 %``, or ``macro average 43.9 % (bg: WER 63.6 %, CER 24.2 %; zh: CER 24.2 %)`` of several sets."""
+    sets = by_set(found)
+    if not sets:
+        return _listed(found)
+    return f"macro average {found[MACRO]:.1f} % ({'; '.join(f'{name}: {_listed(rates)}' for name, rates in sets.items())})"
+
+
+def _listed(rates: Scores) -> str:
+    return ", ".join(f"{unit.upper()} {rates[unit]:.1f} %" for unit in ("wer", "cer") if unit in rates)
+
+
+def card(found: Scores, names: Sequence[str]) -> dict[str, Any] | None:
+    """As in ``finewhisper.json``: the macro average, and each set's rates by its name."""
+    if not found:
+        return None
+    sets = by_set(found) or {names[0]: {unit: found[unit] for unit in ("wer", "cer") if unit in found}}
+    rounded = {name: {unit: round(value, 2) for unit, value in rates.items()} for name, rates in sets.items()}
+    return {MACRO: round(found[MACRO], 2), "sets": rounded}
+
+
+def logged(entry: Mapping[str, float]) -> Scores:
+    """The scores in an entry of Trainer's log; empty where it has none."""
+    return {key.removeprefix(LOGGED): value for key, value in entry.items() if key.startswith(LOGGED)}
+
+
+def since_best(log: Iterable[Mapping[str, float]]) -> int:
+    """How many evaluations there have been since the best one."""
+    measured = [entry[LOGGED + MACRO] for entry in log if LOGGED + MACRO in entry]
+    return len(measured) - 1 - measured.index(min(measured))
+
+
+def kept(log: Iterable[Mapping[str, float]], step: int | None) -> Scores:
+    """The scores of the checkpoint of an optimizer step; empty without development sets."""
+    return next((logged(entry) for entry in log if entry["step"] == step and LOGGED + MACRO in entry), {})
