@@ -107,7 +107,7 @@ class FinetuneConfig(Config):
     gradient_checkpointing: bool | None = None
     """Keep less of each layer and compute it again in the backward pass: less memory, slower; by default on for large models."""
     compile: bool = False
-    """Compile the layers with torch.compile; pays only in long runs."""
+    """Compile the layers with torch.compile, which takes minutes; needs a C++ compiler, or Triton on a GPU. Does not pay on CPUs."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto is CUDA where there is one."""
     workers: int = Field(0, ge=0)

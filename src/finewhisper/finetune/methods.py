@@ -27,6 +27,8 @@ PRETRAINING_RATES = {384: 1.5e-3, 512: 1e-3, 768: 5e-4, 1024: 2.5e-4, 1280: 1.75
 RATE_SHARES = {"lora": 0.5, "adalora": 2.0, "full": 0.025}
 #: Our names of optimizers, and Trainer's.
 OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw-8bit": "adamw_bnb_8bit", "adafactor": "adafactor"}
+#: torch.compile's backend.
+COMPILER = "inductor"
 #: The width from which activations are recomputed by default: that of the large models.
 CHECKPOINTED_WIDTH = 1280
 
@@ -61,6 +63,9 @@ def adapt(model: LengthAwareWhisper, config: FinetuneConfig) -> LengthAwareWhisp
     if config.gradient_checkpointing or (config.gradient_checkpointing is None and wide):
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable  # the name before 5.20
         enable({"use_reentrant": False})  # works without gradients of a layer's input, which a frozen encoder has none of
+    if config.compile:
+        for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
+            layer.compile(dynamic=True, backend=COMPILER)  # layers of one kind share what was compiled, for any length and batch size
     return adapted
 
 

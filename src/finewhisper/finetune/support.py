@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import textwrap
 from collections.abc import Callable
 
 import torch
@@ -27,6 +27,12 @@ def require_supported(config: FinetuneConfig, device: torch.device) -> None:
     if config.optimizer == "adamw-8bit":
         _try(lambda: _eight_bit_step(device), f"--optimizer adamw-8bit: does not work on {device}; use adamw or adafactor")
 
+    if config.compile:
+        _try(
+            lambda: torch.compile(torch.cos)(torch.ones(64, device=device)),
+            "--compile: needs a C++ compiler such as g++, or Triton on a GPU",
+        )
+
 
 def _try(action: Callable[[], object], message: str) -> None:
     try:
@@ -36,11 +42,7 @@ def _try(action: Callable[[], object], message: str) -> None:
             raise
         raise MissingExtraError("bitsandbytes", "quant") from error
     except Exception as error:  # a missing kernel or library shows in many ways
-        raise UnsupportedError(f"{message} ({type(error).__name__}: {error})") from error
-
-
-#: Complains, when bitsandbytes is imported, that a library is missing with which it would fetch faster code from the hub.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+        raise UnsupportedError(f"{message} ({textwrap.shorten(str(error), 200)})") from error
 
 
 def _quantized_step(bits: str, device: torch.device) -> None:

@@ -56,7 +56,8 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         if self.score is None:
             return {}
         self.model.eval()
-        scores = {scoring.LOGGED + name: value for name, value in self.score().items()}
+        with torch.compiler.set_stance("force_eager"):  # --compile is for training; decoding would compile everything again
+            scores = {scoring.LOGGED + name: value for name, value in self.score().items()}
         self.log(dict(scores))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores

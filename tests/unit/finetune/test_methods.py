@@ -296,6 +296,37 @@ def test_gradient_checkpointing_computes_every_layer_again(random_model: Path) -
     assert calls(checkpointing=True) == [2, 2, 2, 2]
 
 
+def test_compiled_layers_say_the_same_and_serve_every_length(random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "COMPILER", "aot_eager")  # all of it but the C++, which takes a minute
+    torch._dynamo.reset()
+
+    def losses(compiled: bool) -> list[float]:
+        torch.manual_seed(0)
+        values = {"model": random_model, "train": "t", "output": "o", "compile": compiled, "lora": {"targets": ["q_proj"]}}
+        model = methods.adapt(whisper.load(ModelFolder.open(random_model)).train(), build(FinetuneConfig, values))
+        found = []
+        for clips, frames in ((2, 100), (3, 150), (5, 300), (4, 200)):
+            tokens = torch.randint(0, 50_000, (clips, frames // 20))
+            loss = model(input_features=torch.randn(clips, 80, frames), decoder_input_ids=tokens, labels=tokens).loss
+            loss.backward()
+            found += [loss.item(), *(weight.grad.norm().item() for weight in model.parameters() if weight.grad is not None)]
+        return found
+
+    plain = losses(False)
+    torch._dynamo.utils.counters.clear()
+    assert losses(True) == pytest.approx(plain, rel=1e-4, abs=1e-6)
+    assert 0 < torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6, "two kinds of layers, not four layers of four lengths"
+
+
+def test_without_a_compiler_compiling_is_refused(train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch._inductor.config
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    with pytest.raises(UnsupportedError, match=r"--compile: needs a C[+][+] compiler .*no-such-compiler"):
+        train(compile=True)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw-8bit", "adafactor"])
 def test_other_optimizers_learn(train: Callable[..., Path], optimizer: str) -> None:
     if optimizer == "adamw-8bit":
