@@ -6,8 +6,11 @@ one of the published 1 s stops a short batch with an error, and it draws from nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from finewhisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, WINDOW_S
@@ -29,7 +32,7 @@ class SpecAugment(Effect):
     """Parts of the spectrogram hidden behind its mean (Park et al. 2019, arXiv 1904.08779), in training only."""
 
     time_masks: int = Field(2, ge=0)
-    """How many stretches of time are hidden."""
+    """How many stretches of time are hidden of each utterance."""
     time_s: float = Field(0.5, ge=0, le=WINDOW_S)
     """Longest of them, seconds; each is between nothing and this."""
     time_share: float = Field(0.2, gt=0, le=1)
@@ -39,14 +42,35 @@ class SpecAugment(Effect):
     mel_bins: int = Field(10, ge=0, le=80)
     """Widest of them, of the spectrogram's 80 or 128 bins."""
 
-    def draw(self, frames: int, bins: int, rng: Random) -> Masks:
-        """Masks for a clip whose sound takes ``frames`` frames; none, with the probability that is left."""
+    def draw(self, frames: int, bins: int, rng: Random, utterances: int = 1) -> Masks:
+        """Masks for sound of ``frames`` frames that holds so many utterances; none, with the probability that is left."""
         if rng.random() >= self.probability:
             return Masks([], [])
         longest = min(round(self.time_s * FRAMES_PER_SECOND), int(self.time_share * frames))
         return Masks(
-            [_span(longest, frames, rng) for _ in range(self.time_masks)], [_span(self.mel_bins, bins, rng) for _ in range(self.mel_masks)]
+            [_span(longest, frames, rng) for _ in range(self.time_masks * utterances)],
+            [_span(self.mel_bins, bins, rng) for _ in range(self.mel_masks)],
         )
+
+
+@dataclass(frozen=True)
+class Masking:
+    """SpecAugment for the batches of a run. An epoch hides the same of a window at whatever step, on whatever process, resumed or not."""
+
+    options: Sequence[SpecAugment]  #: by the row of the utterance
+    seed: int
+
+    def hide(self, features: torch.Tensor, waveforms: torch.Tensor, windows: Sequence[Sequence[int]], epoch: int) -> None:
+        """Hide parts of each row of features (batch, n_mels, frames), in place.
+
+        Args:
+            waveforms: what the features were made from, (batch, samples).
+            windows: the rows of the utterances in each; a window without speech has none and stays whole.
+        """
+        for spectrogram, frames, rows in zip(features, sounding_frames(waveforms), windows, strict=True):
+            if rows:
+                rng = np.random.default_rng((self.seed, epoch, *rows))
+                hide(spectrogram, frames, self.options[rows[0]].draw(frames, len(spectrogram), rng, len(rows)))
 
 
 def hide(spectrogram: torch.Tensor, frames: int, masks: Masks) -> None:

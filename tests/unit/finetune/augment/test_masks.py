@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.finetune.augment.masks import Masks, SpecAugment, hide, sounding_frames
+from finewhisper.finetune.augment.masks import Masking, Masks, SpecAugment, hide, sounding_frames
 
 
 @given(st.integers(0, 3000), st.integers(0, 1000), st.floats(0, 3), st.floats(0.01, 1))
@@ -53,3 +53,27 @@ def test_the_sound_ends_where_padding_begins() -> None:
     waveforms[0, :8000] = 0.1
     waveforms[1, 15_999] = -0.1
     assert sounding_frames(waveforms) == [50, 100, pytest.approx(100)]
+
+
+def test_a_batch_is_hidden_alike_whenever_and_with_whomever_it_is_seen() -> None:
+    masking = Masking([SpecAugment(probability=1), SpecAugment(), SpecAugment(probability=1)], seed=3)
+    waveforms, features = torch.ones(3, 32_000), torch.randn(3, 80, 200)
+
+    def hidden(rows: list[tuple[int, ...]], epoch: int) -> torch.Tensor:
+        changed = features[: len(rows)].clone()
+        masking.hide(changed, waveforms[: len(rows)], rows, epoch)
+        return changed != features[: len(rows)]
+
+    together = hidden([(0,), (1,), (2,)], 0)
+    assert torch.equal(together, hidden([(0,), (1,), (2,)], 0))
+    assert torch.equal(together[:1], hidden([(0,)], 0)), "whatever else is in the batch"
+    assert together[0].any()
+    assert not together[1].any(), "its source has none"
+    assert not torch.equal(together, hidden([(0,), (1,), (2,)], 1))
+    assert not hidden([()], 0).any(), "a window without speech"
+
+
+def test_six_utterances_in_a_window_are_hidden_as_often_as_six_alone() -> None:
+    masks = SpecAugment(probability=1).draw(3000, 80, np.random.default_rng(0), utterances=6)
+    assert len(masks.frames) == 12
+    assert len(masks.bins) == 2
