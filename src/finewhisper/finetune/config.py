@@ -112,8 +112,10 @@ class FinetuneConfig(Config):
     """Where to train; auto is CUDA where there is one."""
     workers: int = Field(0, ge=0)
     """Processes that decode audio; 0: the training process does it."""
+    augment: Path | None = None
+    """YAML file that says how clips are changed each time they are heard; `finewhisper augment` lets you listen to it."""
     seed: int = 0
-    """Seed of the data order, margins, dropout and new weights."""
+    """Seed of the data order, margins, augmentation, dropout and new weights."""
     metric: Literal["auto", "wer", "cer"] = "auto"
     """Error rate that chooses the best checkpoint; auto: for each manifest CER if it has scripts without spaces, else WER."""
     eval_steps: int | None = Field(None, ge=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finewhisper import manifest
 from finewhisper.errors import ManifestError
+from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import Clip
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.dataset import speaker
@@ -34,6 +35,10 @@ def usable(path: Path, config: FinetuneConfig, labeller: Labeller) -> list[Utter
     return usable
 
 
-def clips_of(utterances: Sequence[Utterance], labeller: Labeller) -> list[Clip]:
-    """Lengths, tokens, and who speaks what language: clips that agree in the last may share a window."""
-    return [Clip(utterance.length_s(), labeller.longest(utterance), (speaker(utterance), utterance.language)) for utterance in utterances]
+def clips_of(utterances: Sequence[Utterance], labeller: Labeller, augmentation: Augmentation | None = None) -> list[Clip]:
+    """Lengths at most, tokens, and who speaks what language: clips that agree in the last may share a window."""
+    longest_s = augmentation.longest_s if augmentation else lambda _, length_s: length_s
+    return [
+        Clip(longest_s(utterance, utterance.length_s()), labeller.longest(utterance), (speaker(utterance), utterance.language))
+        for utterance in utterances
+    ]

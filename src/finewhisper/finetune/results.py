@@ -121,6 +121,7 @@ def model_card(
             "method": config.method,
             "manifest": config.train.name,
             "manifest_sha256": sha256(config.train),
+            **({"augment": config.augment.name, "augment_sha256": sha256(config.augment)} if config.augment else {}),
             "utterances": len(train),
             "hours": round(hours, 4),
             "steps": trainer.state.global_step,

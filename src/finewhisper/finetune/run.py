@@ -11,6 +11,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 
 from finewhisper.engines.transformers import TransformersEngine, choose_device
 from finewhisper.finetune import methods, results, scoring
+from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
@@ -58,6 +59,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         ManifestError: lines cannot be used, each named (unless ``skip_bad``).
         UsageError: options contradict each other or the model.
         UnsupportedError: this device cannot do what was asked for.
+        CorpusError: recordings that the augmentation needs cannot be used.
         MissingExtraError: quantisation was asked for, and bitsandbytes is not installed.
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
@@ -69,7 +71,8 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
     train = usable(config.train, config, labeller)
     dev = scoring.dev_sets(config, lambda path: usable(path, config, labeller))
-    clips = clips_of(train, labeller)
+    augmentation = Augmentation.load(config.augment, train) if config.augment else None
+    clips = clips_of(train, labeller, augmentation)
 
     with results.workspace(config) as workspace:
         set_seed(config.seed)
@@ -81,10 +84,11 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         trainer = SpeechTrainer(
             model=model,
             args=_arguments(config, workspace, len(batches), base.config.d_model, cpu=device.type == "cpu"),
-            train_dataset=SpeechDataset(train, labeller.for_languages(train)),
+            train_dataset=SpeechDataset(train, labeller.for_languages(train), augmentation),
             eval_dataset=dev or None,  # Trainer wants to see one; SpeechTrainer.evaluate decodes it
             batches=batches,
             score=score,
+            masking=augmentation.masking(train, config.seed) if augmentation else None,
             n_mels=base.config.num_mel_bins,
             callbacks=[
                 EpochOrder(batches),
@@ -101,7 +105,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             trainer.remove_callback(noisy)
         outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
         best = scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
-        hours = sum(clip.duration_s for clip in clips) / 3600
+        hours = sum(utterance.length_s() for utterance in train) / 3600
         card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best)
         results.publish(trainer, folder, config, card)
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)

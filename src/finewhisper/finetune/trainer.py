@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from finewhisper.features import log_mel_torch
 from finewhisper.finetune import scoring
+from finewhisper.finetune.augment.masks import Masking
 from finewhisper.finetune.batches import LengthBatches
 from finewhisper.finetune.dataset import SpeechDataset, collate
 from finewhisper.finetune.scoring import Scores
@@ -25,12 +26,21 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         score: decodes the development sets with the model as it is and returns their error rates.
+        masking: SpecAugment, where it is wanted.
         n_mels: 80, or 128 for large-v3 and turbo.
     """
 
-    def __init__(self, *, batches: LengthBatches, score: Callable[[], Scores] | None, n_mels: int, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        batches: LengthBatches,
+        score: Callable[[], Scores] | None,
+        n_mels: int,
+        masking: Masking | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
-        self.batches, self.score, self.n_mels = batches, score, n_mels
+        self.batches, self.score, self.n_mels, self.masking = batches, score, n_mels, masking
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         assert isinstance(self.train_dataset, SpeechDataset)
@@ -46,9 +56,12 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Waveforms travel to the device; spectrograms are made there, in the step."""
-        inputs.pop("rows", None)  # of no use to the model
+        windows = inputs.pop("rows", None)  # of no use to the model
         prepared: dict[str, torch.Tensor] = super()._prepare_inputs(inputs)
-        prepared["input_features"] = log_mel_torch(prepared.pop("waveforms"), self.n_mels)
+        waveforms = prepared.pop("waveforms")
+        features = prepared["input_features"] = log_mel_torch(waveforms, self.n_mels)
+        if self.masking is not None and self.model.training:
+            self.masking.hide(features, waveforms, windows or (), self.batches.epoch)
         return prepared
 
     def evaluate(self, *_: Any, **__: Any) -> Scores:

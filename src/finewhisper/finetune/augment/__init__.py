@@ -26,7 +26,7 @@ from finewhisper.config import Config, FieldPath, build, read_recipe
 from finewhisper.errors import CorpusError, UsageError
 from finewhisper.finetune.augment import dsp, sounds
 from finewhisper.finetune.augment.effects import Clip, FolderEffect, Noise, Resample, Reverb, Shift, SoundEffect, Speed, Volume
-from finewhisper.finetune.augment.masks import SpecAugment
+from finewhisper.finetune.augment.masks import Masking, SpecAugment
 from finewhisper.finetune.augment.sounds import Random
 from finewhisper.manifest import Utterance
 from finewhisper.progress import note
@@ -118,6 +118,10 @@ class Augmentation:
             return utterance, waveform
         extra = {**utterance.extra, APPLIED: ", ".join(clip.applied)}
         return replace(clip.utterance, extra=extra), _within_full_scale(clip.waveform)
+
+    def masking(self, utterances: Sequence[Utterance], seed: int) -> Masking:
+        """SpecAugment for the batches of a run."""
+        return Masking([self.effects_for(utterance).spec_augment for utterance in utterances], seed)
 
     def longest_s(self, utterance: Utterance, duration_s: Seconds) -> Seconds:
         """How long a clip of ``duration_s`` can become at most, for planning batches."""

@@ -126,7 +126,7 @@ def test_a_clip_never_grows_past_30_s_and_is_never_cut(effects: Effects) -> None
     assert heard_at_s(waveform, longer.sentences[0].start_s) == pytest.approx(longer.sentences[0].start_s, abs=0.02)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     times=st.lists(st.floats(0, 1), min_size=0, max_size=8),
     length_s=st.floats(0.1, WINDOW_S),
