@@ -21,6 +21,8 @@ OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "t
 NEEDS_AN_EXTRA = {
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",
+    "finewhisper.finetune.batches": "train",
+    "finewhisper.finetune.corpus": "train",
     "finewhisper.finetune.dataset": "train",
     "finewhisper.finetune.methods": "train",
     "finewhisper.finetune.results": "train",
