@@ -98,3 +98,18 @@ def test_train_speed_trains_both_sides_and_tells_their_errors(random_model, spee
     other = benchmark("train_speed.py", *options, *sizes, "--learning-rate", "1e-3")
     assert other.returncode == 2
     assert "other settings" in other.stderr
+
+
+def test_forgetting_measures_the_base_and_every_scale(random_model, speech_folder):
+    from finewhisper.finetune.config import FinetuneConfig
+    from finewhisper.finetune.run import run
+
+    tuned, dev = speech_folder / "tuned", speech_folder / "dev.jsonl"
+    run(FinetuneConfig(model=random_model, train=speech_folder / "train.jsonl", output=tuned, epochs=1, tracker="none", device="cpu"))
+    arguments = ["--base", random_model, "--tuned", tuned, "--manifest", f"tones={dev}", "--limit", "2", "--threads", "1"]
+    done = benchmark(
+        "forgetting.py", *arguments, "--quantization", "float32", "--scales", "0.5", "--padded", "0.5", "-o", speech_folder / "out"
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^\| (.+?) \| [\d.]+ \(", done.stdout, re.MULTILINE) == ["base", "0.5", "0.5, 30 s windows"]
+    assert {path.name for path in (speech_folder / "out").glob("forgetting.*")} == {"forgetting.md", "forgetting.json", "forgetting.png"}
