@@ -90,8 +90,8 @@ def _page(matrix: Matrix, facts: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
         f"# What whisper-{base} forgets when it learns from {tuned['hours'] * 60:.0f} minutes of {matrix.sets[0].name}\n\n"
-        f"Rows: the base on 30 s windows, then so much of what was learnt (method {tuned['method']}, step {tuned['kept_step']}) added to it, "
-        f"on contexts of the clips' own length where nothing else is said. Utterances: {counts}. {facts['models']}. Made by "
+        f"Rows: the base on 30 s windows, then so much of what was learnt (method {tuned['method']}, step {tuned['kept_step']}) added to "
+        f"it, on contexts of the clips' own length where nothing else is said. Utterances: {counts}. {facts['models']}. Made by "
         f"`benchmarks/forgetting.py`, whose head shows the commands.\n\n{matrix.markdown()}\n\n"
         f"Machine: {facts['machine']}. Versions: {packages}.\n"
     )

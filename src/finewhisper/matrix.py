@@ -60,6 +60,11 @@ class Cell:
     unit: Unit
     rates: tuple[ErrorRate, ...]
 
+    @classmethod
+    def of(cls, heard: Sequence[Comparison], unit: Unit) -> Cell:
+        """What :func:`hear` found, counted in ``unit``."""
+        return cls(unit, tuple(pair.words if pair.words and unit == "word" else pair.characters for pair in heard))
+
     @property
     def rate(self) -> ErrorRate:
         return total(self.rates, self.unit)
@@ -183,8 +188,7 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def measure(engine: Engine, speech: SpeechSet, options: DecodeOptions, unit: UnitChoice = "auto") -> Cell:
     """Decode a set with a model and score it, each utterance by the rules of its own language."""
     counted = speech.unit(unit)
-    rates = [pair.words if pair.words and counted == "word" else pair.characters for pair in hear(engine, speech, options)]
-    return Cell(counted, tuple(rates))
+    return Cell.of(hear(engine, speech, options), counted)
 
 
 def hear(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:

@@ -24,10 +24,12 @@ NEEDS_AN_EXTRA = {
     "finewhisper.finetune.batches": "train",
     "finewhisper.finetune.corpus": "train",
     "finewhisper.finetune.dataset": "train",
+    "finewhisper.finetune.interpolation": "train",
     "finewhisper.finetune.methods": "train",
     "finewhisper.finetune.results": "train",
     "finewhisper.finetune.run": "train",
     "finewhisper.finetune.support": "train",
+    "finewhisper.finetune.sweep": "train",
     "finewhisper.finetune.trainer": "train",
     "finewhisper.whisper": "train",
 }

@@ -42,6 +42,22 @@ class AdaloraOptions(Config):
     """Weight of the pull that keeps the directions of an update apart from each other."""
 
 
+class SweepOptions(Config):
+    """What is tried on the development sets after training; the best of it becomes the result."""
+
+    scales: tuple[float, ...] = ()
+    """How much of what was learnt is added to the base, tried besides 1; by default 0.8, with --keep 0.4 0.6 0.8; 1 tries no other."""
+    average: bool = True
+    """Try the mean of the checkpoints that are left, the best and the last, as well."""
+
+    @field_validator("scales")
+    @classmethod
+    def _shares(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < scale <= 1 for scale in scales):
+            raise ValueError(f"scales lie above 0, the base, and up to 1, the tuned model, not {' '.join(map(str, scales))}")
+        return scales
+
+
 class FinetuneConfig(Config):
     """Trains a LoRA adapter by default, an AdaLoRA adapter with --method adalora, or all weights with --method full.
 
@@ -122,6 +138,11 @@ class FinetuneConfig(Config):
     """Optimizer steps between evaluations on --dev, each with a checkpoint; by default there is one after each epoch."""
     patience: int | None = Field(None, ge=1)
     """Stop after this many evaluations in a row without a new best one; by default all epochs are trained."""
+    sweep: SweepOptions = SweepOptions()
+    keep: tuple[Path, ...] = ()
+    """Manifests of speech that must not be forgotten, such as es.jsonl fr.jsonl; the report shows base, tuned and interpolated on each."""
+    keep_tolerance: float = Field(2.0, ge=0)
+    """Points by which the error rate of a kept manifest may rise over the base's for a model to be chosen."""
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     """Where losses and error rates are logged while training runs."""
     skip_bad: bool = False

@@ -23,10 +23,11 @@ from finewhisper.model import Context, ModelCard, ModelFolder, versions
 from finewhisper.progress import note
 
 if TYPE_CHECKING:
+    from finewhisper.finetune.sweep import Choice
     from finewhisper.finetune.trainer import SpeechTrainer
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
-RESUMABLE = {"output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad"}
+RESUMABLE = {"output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "keep", "keep_tolerance", "sweep"}
 #: The file of a checkpoint that Trainer writes last.
 _LAST_FILE = "trainer_state.json"
 #: The file that makes a folder a model, written last so that an interrupted copy is not taken for one.
@@ -81,7 +82,9 @@ def _is_complete(checkpoint: Path) -> bool:
     return True
 
 
-def publish(trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, card: ModelCard) -> None:
+def publish(
+    trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, card: ModelCard, best: dict[str, float], choice: Choice | None
+) -> None:
     """Write the result into the output folder: everything to a temporary folder first, then file by file, the marker last."""
     output = config.output
     temporary = output / ".result.tmp"
@@ -92,9 +95,11 @@ def publish(trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, c
     (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     plot_training(log, temporary / "training.png", config.metric)
     card.write(temporary)
-    (temporary / "README.md").write_text(
-        _readme(card, config, base, scoring.text(scoring.kept(log, trainer.state.best_global_step))), encoding="utf-8"
-    )
+    readme = _readme(card, config, base, scoring.text(best))
+    if choice is not None:
+        choice.write(temporary)
+        readme += choice.markdown()
+    (temporary / "README.md").write_text(readme, encoding="utf-8")
     for path in sorted(temporary.iterdir(), key=lambda path: path.name in _MARKERS):
         path.replace(output / path.name)
     temporary.rmdir()
@@ -109,6 +114,7 @@ def model_card(
     *,
     hours: float,
     best: dict[str, float],
+    choice: Choice | None,
 ) -> ModelCard:
     """What the model has learnt, from what and how well: the content of ``finewhisper.json``."""
     spoken = {config.language} if config.language else {utterance.language for utterance in train}
@@ -127,6 +133,7 @@ def model_card(
             "steps": trainer.state.global_step,
             "kept_step": trainer.state.best_global_step or trainer.state.global_step,
             "dev": scoring.card(best, short_names(config.dev)),
+            **(choice.card() if choice else {}),
         },
         versions=versions("torch", "transformers", "peft"),
     )

@@ -17,10 +17,13 @@ from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
 from finewhisper.finetune.corpus import clips_of, usable
 from finewhisper.finetune.dataset import SpeechDataset
+from finewhisper.finetune.interpolation import Line
 from finewhisper.finetune.labels import Labeller
 from finewhisper.finetune.scoring import Scores
 from finewhisper.finetune.support import require_supported
+from finewhisper.finetune.sweep import Sweep
 from finewhisper.finetune.trainer import Checkpoints, EpochOrder, FreeMemory, Patience, ProgressBar, SpeechTrainer, tensorboard
+from finewhisper.matrix import read_sets
 from finewhisper.model import Context, ModelFolder
 from finewhisper.vocabulary import Vocabulary
 
@@ -71,6 +74,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
     train = usable(config.train, config, labeller)
     dev = scoring.dev_sets(config, lambda path: usable(path, config, labeller))
+    kept = read_sets(config.keep)
     augmentation = Augmentation.load(config.augment, train) if config.augment else None
     clips = clips_of(train, labeller, augmentation)
 
@@ -79,7 +83,9 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         base = methods.load_base(folder, config, device)
         model = methods.adapt(base, config)
         context = _learnt_context(config)
-        score = scoring.scorer(TransformersEngine(base, vocabulary, context), dev, config) if dev else None
+        engine = TransformersEngine(base, vocabulary, context)
+        score = scoring.scorer(engine, dev, config) if dev else None
+        sweep = Sweep(Line(model, folder), engine, dev, kept, config)
         batches = LengthBatches(clips, BatchPlan.of(config))
         trainer = SpeechTrainer(
             model=model,
@@ -104,10 +110,11 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         for noisy in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(noisy)
         outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
-        best = scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
+        choice = sweep.choose(trainer)
+        best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
-        card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best)
-        results.publish(trainer, folder, config, card)
+        card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best, choice=choice)
+        results.publish(trainer, folder, config, card, best, choice)
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
 
 

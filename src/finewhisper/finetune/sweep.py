@@ -1,0 +1,176 @@
+"""After training: how far to go from the base towards what was learnt, and whether the mean of the last checkpoints is better.
+
+All that is tried is decoded on the development sets and, with ``--keep``, on sets of speech that must not be forgotten. The lowest mean
+error of the development sets wins among the candidates that keep every kept set within ``--keep-tolerance`` points of the base.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finewhisper.engines.transformers import TransformersEngine
+from finewhisper.finetune import scoring
+from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.finetune.interpolation import Line, Weights, average
+from finewhisper.finetune.scoring import MACRO, Scores
+from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, UnitChoice, hear, setting
+from finewhisper.matrix_plot import plot
+from finewhisper.model import Context
+from finewhisper.progress import note
+from finewhisper.transcript import DecodeOptions
+
+if TYPE_CHECKING:
+    from finewhisper.finetune.trainer import SpeechTrainer
+
+_UNITS: dict[str, UnitChoice] = {"auto": "auto", "wer": "word", "cer": "character"}
+#: Scales that are tried besides 1: by default, and where there is something to keep.
+SCALES, KEEPING_SCALES = (0.8,), (0.4, 0.6, 0.8)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the models that can be made from what was learnt, and how it did."""
+
+    averaged: int  #: checkpoints whose mean it is; 1: the one that was kept
+    scale: float  #: of the way from the base
+    weights: Weights
+    row: Row
+    scores: Scores  #: on the development sets; empty without any
+    rise: float  #: the most that the error rate of a kept set rose over the base's, points; 0 where none rose or nothing is kept
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model that was chosen, and all that were tried."""
+
+    chosen: Candidate
+    matrix: Matrix  #: without the base where nothing is kept
+    kept: tuple[str, ...]  #: the names of the kept sets
+    reason: str
+
+    def card(self) -> dict[str, Any]:
+        """As in ``finewhisper.json``."""
+        tried = {row.name: [round(cell.rate.percent, 2) for cell in row.cells] for row in self.matrix.rows}
+        return {
+            "scale": self.chosen.scale,
+            "averaged": self.chosen.averaged,
+            "sweep": {"chosen": self.chosen.name, "sets": self.matrix.headings(), "tried": tried},
+        }
+
+    def write(self, output: Path) -> None:
+        """Write ``forgetting.json`` and ``forgetting.png`` where there are kept sets."""
+        if not self.kept:
+            return
+        content = {"kept": list(self.kept), "chosen": self.chosen.name, "reason": self.reason} | self.matrix.json()
+        (output / "forgetting.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        plot(self.matrix, output / "forgetting.png")
+
+    def markdown(self) -> str:
+        """The section of the model card."""
+        heading = "What was learnt, what was forgotten" if self.kept else "What was tried"
+        return f"\n## {heading}\n\n{self.matrix.markdown()}\n\n{self.reason}\n"
+
+
+class Sweep:
+    """What is tried after training.
+
+    Args:
+        line: made before training, so that the weights' beginning is known.
+        engine: over the model that is trained.
+        dev, kept: the development sets, and those that must not be forgotten.
+    """
+
+    def __init__(
+        self, line: Line, engine: TransformersEngine, dev: Sequence[SpeechSet], kept: Sequence[SpeechSet], config: FinetuneConfig
+    ) -> None:
+        self.line, self.engine, self.dev, self.config = line, engine, tuple(dev), config
+        taken = {speech.name for speech in dev}
+        self.kept = tuple(replace(speech, name=f"kept {speech.name}") if speech.name in taken else speech for speech in kept)
+        self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size)
+        scales = config.sweep.scales or (KEEPING_SCALES if config.keep else SCALES)
+        self.scales = tuple(scale for scale in scales if scale != 1) if dev else ()
+
+    def choose(self, trainer: SpeechTrainer) -> Choice | None:
+        """Leave the best model's weights in the trainer's model; None where there is nothing to choose from and nothing to report."""
+        checkpoints = self._checkpoints(trainer)
+        if not (self.scales or checkpoints or self.kept):
+            return None
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            note("nothing is tried after training: the weights are spread over several devices; use finewhisper merge --scale")
+            return None
+        trainer.model.eval()
+        learnt = self.line.learnt()
+        base = self._base(learnt) if self.kept else None
+        candidates = [self._try("tuned", learnt, 1, 1.0, base)]
+        if checkpoints:
+            mean = average(self.line, trainer, checkpoints)
+            candidates.append(self._try(f"mean of {len(checkpoints)}", mean, len(checkpoints), 1.0, base))
+        best = min(candidates, key=lambda candidate: candidate.scores.get(MACRO, 0.0))
+        candidates += [self._try(f"{scale:g} × {best.name}", best.weights, best.averaged, scale, base) for scale in self.scales]
+        return self._chosen(candidates, base)
+
+    def _checkpoints(self, trainer: SpeechTrainer) -> list[Path]:
+        """The checkpoints to average; AdaLoRA's have other ranks each, so that their factors have no mean."""
+        if not (self.dev and self.config.sweep.average) or self.config.method == "adalora":
+            return []
+        found = [path.parent for path in Path(str(trainer.args.output_dir)).glob("checkpoint-*/trainer_state.json")]
+        return found if len(found) > 1 else []
+
+    def _try(self, name: str, weights: Weights, averaged: int, scale: float, base: Row | None) -> Candidate:
+        self.line.place(weights, scale)
+        row, scores = self._measure(name, (*self.dev, *self.kept))
+        rises = [cell.rate.percent - before.rate.percent for cell, before in zip(row.cells, base.cells, strict=True)] if base else []
+        return Candidate(averaged, scale, weights, row, scores, max([0.0, *rises[len(self.dev) :]]))
+
+    def _base(self, learnt: Weights) -> Row:
+        """The base on all sets: on full windows, for it has learnt no others."""
+        self.line.place(learnt, 0.0)
+        context, self.engine.context = self.engine.context, Context()
+        try:
+            return self._measure("base", (*self.dev, *self.kept))[0]
+        finally:
+            self.engine.context = context
+
+    def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[Row, Scores]:
+        note(f"{name}:")
+        heard = {speech.name: hear(self.engine, speech, self.options) for speech in sets}
+        unit = _UNITS[self.config.metric]
+        cells = tuple(
+            Cell.of(heard[speech.name], speech.unit(unit if column < len(self.dev) else "auto")) for column, speech in enumerate(sets)
+        )
+        dev = {speech.name: heard[speech.name] for speech in self.dev}
+        return Row(name, setting(self.engine), cells), scoring.scores(dev, self.config.metric) if dev else {}
+
+    def _chosen(self, candidates: Sequence[Candidate], base: Row | None) -> Choice:
+        best, reason = select(candidates, self.config.keep_tolerance, keeping=bool(self.kept))
+        self.line.place(best.weights, best.scale)
+        rows = tuple(candidate.row for candidate in candidates)
+        matrix = Matrix((*self.dev, *self.kept), (base, *rows) if base else rows)
+        note(f"{matrix}\n{reason}")
+        return Choice(best, matrix, tuple(speech.name for speech in self.kept), reason)
+
+
+def select(candidates: Sequence[Candidate], tolerance: float, *, keeping: bool) -> tuple[Candidate, str]:
+    """The candidate with the lowest mean error on the development sets among those that keep what is to be kept, and why it is.
+
+    Where none keeps it, the development sets decide alone, for a model that has not learnt is of no use, and the reason says so.
+    """
+    admitted = [candidate for candidate in candidates if candidate.rise <= tolerance]
+    best = min(admitted or candidates, key=lambda candidate: candidate.scores.get(MACRO, 0.0))
+    if not keeping:
+        return best, f"Chosen: {best.name}, the lowest error on the development set of those tried."
+    if admitted:
+        return best, f"Chosen: {best.name}; no kept set rose by more than {tolerance:g} points over the base."
+    closest = min(candidates, key=lambda candidate: candidate.rise)
+    return best, (
+        f"Chosen: {best.name}, by the development sets alone: none of those tried keeps every kept set within {tolerance:g} points of the "
+        f"base. The closest is {closest.name} with {closest.rise:.1f} points; finewhisper merge --scale goes further back."
+    )

@@ -1,0 +1,109 @@
+"""After training: what is tried, what is chosen, and that the folder holds what was chosen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finewhisper.cli import main
+from finewhisper.errors import ManifestError
+from finewhisper.finetune.config import FinetuneConfig, LoraOptions
+from finewhisper.finetune.run import run
+from finewhisper.finetune.sweep import Candidate, select
+from finewhisper.matrix import Row
+from finewhisper.model import ModelFolder
+
+
+def config(folder: Path, model: Path, **options: Any) -> FinetuneConfig:
+    defaults: dict[str, Any] = {
+        "model": model, "train": folder / "train.jsonl", "dev": folder / "dev.jsonl", "output": folder / "result", "epochs": 2,
+        "batch_size": 4, "lora": LoraOptions(rank=4, alpha=8), "learning_rate": 1e-2, "full_window_share": 0.0, "device": "cpu",
+        "tracker": "none",
+    }  # fmt: skip
+    return FinetuneConfig.model_validate(defaults | options)
+
+
+def candidate(name: str, error: float, rise: float = 0.0) -> Candidate:
+    return Candidate(1, 1.0, {}, Row(name, "", ()), {"macro": error}, rise)
+
+
+def test_the_lowest_error_wins_and_the_tuned_model_where_two_are_equal() -> None:
+    best, reason = select([candidate("tuned", 20), candidate("mean of 2", 20), candidate("0.8 × tuned", 21)], 2, keeping=False)
+    assert best.name == "tuned"
+    assert "tuned" in reason
+
+
+def test_what_forgets_too_much_is_not_chosen() -> None:
+    best, reason = select([candidate("tuned", 20, 9), candidate("0.8 × tuned", 21, 1.9), candidate("0.6 × tuned", 25, 0)], 2, keeping=True)
+    assert best.name == "0.8 × tuned"
+    assert "no kept set rose by more than 2 points" in reason
+
+
+def test_where_all_forget_too_much_the_trade_off_is_told() -> None:
+    best, reason = select([candidate("tuned", 20, 30), candidate("0.4 × tuned", 60, 4.2)], 2, keeping=True)
+    assert best.name == "tuned"
+    assert "none of those tried keeps" in reason
+    assert "0.4 × tuned with 4.2 points" in reason
+
+
+def test_the_folder_holds_the_chosen_model(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The random model's error rates say nothing, so the choice is forced: what is saved must be what was chosen."""
+    plain = run(config(speech_folder, random_model, epochs=1, sweep={"scales": [1], "average": False}))
+    monkeypatch.setattr("finewhisper.finetune.sweep.select", lambda candidates, *_, **__: (candidates[-1], "forced"))
+    swept = run(config(speech_folder, random_model, output=speech_folder / "swept", epochs=1, sweep={"scales": [0.5], "average": False}))
+    before, after = load_file(plain.output / "adapter_model.safetensors"), load_file(swept.output / "adapter_model.safetensors")
+    for name, weight in before.items():
+        assert torch.equal(after[name], 0.5 * weight if ".lora_B." in name else weight), name
+    training = ModelFolder.open(swept.output).card.model_dump()["training"]
+    assert training["scale"] == 0.5
+    assert training["averaged"] == 1
+    assert list(training["sweep"]["tried"]) == ["tuned", "0.5 × tuned"]
+    assert "sweep" not in ModelFolder.open(plain.output).card.model_dump()["training"]
+
+
+def test_the_checkpoints_that_are_left_are_averaged(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finewhisper.finetune.sweep.select", lambda candidates, *_, **__: (candidates[1], "forced"))
+    output = run(config(speech_folder, random_model, method="full", learning_rate=1e-3)).output
+    one, two = (load_file(path / "model.safetensors") for path in (output / "checkpoints").glob("checkpoint-*"))
+    for name, weight in load_file(output / "model.safetensors").items():
+        torch.testing.assert_close(weight, (one[name] + two[name]) / 2)
+    assert ModelFolder.open(output).card.model_dump()["training"]["averaged"] == 2
+
+
+def test_a_run_with_kept_sets_reports_base_tuned_and_interpolated(random_model: Path, speech_folder: Path) -> None:
+    arguments = ["--train", str(speech_folder / "train.jsonl"), "--dev", str(speech_folder / "dev.jsonl")]
+    arguments += ["--keep", str(speech_folder / "dev.jsonl"), "--sweep.scales", "0.5", "--epochs", "1", "--tracker", "none"]
+    assert main(["finetune", str(random_model), *arguments, "-o", str(speech_folder / "result")]) == 0
+    output = speech_folder / "result"
+    report = json.loads((output / "forgetting.json").read_text())
+    assert [model["name"] for model in report["models"]] == ["base", "tuned", "0.5 × tuned"]
+    assert "context:30s" in report["models"][0]["setting"]
+    assert "context:trimmed" in report["models"][1]["setting"]
+    assert report["kept"] == ["kept dev"]
+    assert (output / "forgetting.png").read_bytes().startswith(b"\x89PNG")
+    readme = (output / "README.md").read_text()
+    assert "## What was learnt, what was forgotten" in readme
+    assert "| base |" in readme
+
+
+def test_kept_sets_are_reported_without_a_development_set_too(random_model: Path, speech_folder: Path) -> None:
+    result = run(config(speech_folder, random_model, dev=(), epochs=1, keep=[speech_folder / "dev.jsonl"]))
+    report = json.loads((result.output / "forgetting.json").read_text())
+    assert [model["name"] for model in report["models"]] == ["base", "tuned"]
+    assert result.best == {}
+
+
+def test_a_kept_set_that_cannot_be_read_stops_the_run_before_it_begins(random_model: Path, speech_folder: Path) -> None:
+    with pytest.raises(ManifestError):
+        run(config(speech_folder, random_model, keep=[speech_folder / "nothing.jsonl"]))
+    assert not (speech_folder / "result").exists()
+
+
+def test_a_scale_beyond_the_tuned_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", "m", "--train", "t.jsonl", "-o", "o", "--sweep.scales", "1.2"]) == 2
+    assert "--sweep.scales: scales lie above 0" in capsys.readouterr().err
