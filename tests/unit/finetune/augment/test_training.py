@@ -61,13 +61,14 @@ def test_hidden_spectrograms_reach_the_model(random_model: Path, speech_folder: 
 
 
 def test_a_resumed_run_hears_what_the_whole_one_did(random_model: Path, speech_folder: Path) -> None:
-    whole = run(config(speech_folder, random_model, SOUND + MASKS, "whole"))
+    whole = run(config(speech_folder, random_model, SOUND + MASKS, "whole", save_steps=1))
     half = speech_folder / "half"
     half.mkdir()
     checkpoint = min((whole.output / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    assert checkpoint.name == "checkpoint-3", "in the middle of the second epoch"
     shutil.copytree(checkpoint, half / "checkpoints" / checkpoint.name)
     (half / "config.yaml").write_text((whole.output / "config.yaml").read_text().replace(str(whole.output), str(half)))
-    resumed = run(config(speech_folder, random_model, SOUND + MASKS, "half", resume=True))
+    resumed = run(config(speech_folder, random_model, SOUND + MASKS, "half", save_steps=1, resume=True))
     assert alike(weights(whole.output), weights(resumed.output))
     assert whole.hours == pytest.approx(12 / 3600, rel=0.01), "of the recordings, not of what they may become"
     training = json.loads((whole.output / "finewhisper.json").read_text())["training"]
