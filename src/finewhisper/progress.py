@@ -13,7 +13,14 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_silent = False  # see silence()
 _PART = 16  # items that a thread takes at once: handing over costs as much as reading a header
+
+
+def silence() -> None:
+    """Show nothing from now on: one of several processes that do the same work speaks for all."""
+    global _silent
+    _silent = True
 
 
 def bar(description: str, total: float | None, unit: str, *, layout: str | None = None) -> tqdm:  # type: ignore[type-arg]
@@ -33,6 +40,7 @@ def bar(description: str, total: float | None, unit: str, *, layout: str | None 
         dynamic_ncols=sys.stderr.isatty(),
         file=sys.stderr,
         smoothing=0.1,
+        disable=_silent,
     )
 
 
@@ -46,7 +54,8 @@ def track(items: Iterable[Item], description: str, total: int, unit: str = "it")
 
 def note(text: str) -> None:
     """Print lines above the bars, to standard error."""
-    tqdm.write(text, file=sys.stderr)
+    if not _silent:
+        tqdm.write(text, file=sys.stderr)
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

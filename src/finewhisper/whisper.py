@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +109,21 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
     return loaded
 
 
-def save(model: WhisperForConditionalGeneration, source: Path, target: Path) -> None:
+def save(model: WhisperForConditionalGeneration, source: Path, target: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
     """Write ``model`` to the existing folder ``target`` with every file that transformers, CTranslate2 and whisper.cpp look for.
 
     transformers 5 writes ``processor_config.json`` alone where other tools read ``preprocessor_config.json``, ``vocab.json`` and
     ``added_tokens.json``; all small files are therefore copied from ``source``, the folder that the model was loaded from.
+
+    Args:
+        weights: what to write in place of the model's own, for a model that holds only a part of them.
     """
     import json
     import shutil
 
-    model.save_pretrained(target)
+    if weights is not None and model.config.tie_word_embeddings:  # gathered weights no longer share memory
+        weights = {name: weight for name, weight in weights.items() if name != "proj_out.weight"}
+    model.save_pretrained(target, state_dict=weights)
     config_path = target / "config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["architectures"] = ["WhisperForConditionalGeneration"]

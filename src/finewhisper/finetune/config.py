@@ -101,7 +101,7 @@ class FinetuneConfig(Config):
     max_steps: int | None = Field(None, ge=1)
     """Stop after this many optimizer steps even if epochs are left."""
     batch_size: int = Field(16, ge=1)
-    """Most utterances in a batch."""
+    """Most utterances in a batch; several processes share it."""
     batch_seconds: Seconds = Field(120.0, ge=WINDOW_S)
     """Most seconds of encoder context in a batch; bounds memory."""
     accumulate: int = Field(1, ge=1)

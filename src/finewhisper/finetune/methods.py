@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -74,16 +74,20 @@ def callbacks(model: LengthAwareWhisper | PeftModel, config: FinetuneConfig) -> 
     return [RankAllocation(model, config.adalora)] if config.method == "adalora" else []
 
 
-def save(model: LengthAwareWhisper | PeftModel, base: ModelFolder, target: Path) -> None:
-    """Write the adapter or the whole model into the existing folder ``target``."""
+def save(model: LengthAwareWhisper | PeftModel, base: ModelFolder, target: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write the adapter or the whole model into the existing folder ``target``.
+
+    Args:
+        weights: what to write in place of the model's own, for a model that holds only a part of them.
+    """
     if not isinstance(model, PeftModel):
-        whisper.save(model, base.path, target)
+        whisper.save(model, base.path, target, weights)
         return
     if isinstance(model.peft_config["default"], AdaLoraConfig):
         model.peft_config["default"].rank_pattern = remaining(model)  # peft leaves the other directions out of the file
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Adapter 'default': .* invalid shape")  # a matrix may be left without any rank
-        model.save_pretrained(target)
+        model.save_pretrained(target, state_dict=weights)
 
 
 def default_learning_rate(method: str, d_model: int) -> float:

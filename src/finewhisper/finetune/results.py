@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from finewhisper.files import atomic_folder, sha256, storage_errors
 from finewhisper.finetune import methods, scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
+from finewhisper.finetune.processes import first_alone, is_first
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import short_names
 from finewhisper.model import Context, ModelCard, ModelFolder, versions
@@ -39,10 +40,12 @@ def workspace(config: FinetuneConfig) -> Iterator[Path]:
     """The output folder, ready for checkpoints; cleared again when the run ends before there is anything to keep."""
     output = config.output
     with storage_errors(output):
-        _open(config)
+        first_alone(lambda: _open(config))
         try:
             yield output
         except BaseException as error:
+            if not is_first():
+                raise
             _drop_incomplete(output)
             if not _complete_checkpoints(output):
                 shutil.rmtree(output, ignore_errors=True)
@@ -63,6 +66,10 @@ def _open(config: FinetuneConfig) -> None:
 
 def last_checkpoint(config: FinetuneConfig) -> str | None:
     """The newest complete checkpoint when resuming, as Trainer wants it; None to begin at the first step."""
+    return first_alone(lambda: _last_checkpoint(config))
+
+
+def _last_checkpoint(config: FinetuneConfig) -> str | None:
     complete = _complete_checkpoints(config.output) if config.resume else []
     if config.resume and not complete:
         note(f"{config.output}: the run ended before its first checkpoint, so it begins again")
@@ -85,13 +92,33 @@ def _is_complete(checkpoint: Path) -> bool:
 def publish(
     trainer: SpeechTrainer, base: ModelFolder, config: FinetuneConfig, card: ModelCard, best: dict[str, float], choice: Choice | None
 ) -> None:
-    """Write the result into the output folder: everything to a temporary folder first, then file by file, the marker last."""
+    """Write the result into the output folder: everything to a temporary folder first, then file by file, the marker last.
+
+    Several processes must call it together; the first one writes.
+    """
+    weights = trainer.whole_weights()
+
+    def save(target: Path) -> None:
+        methods.save(trainer.accelerator.unwrap_model(trainer.model), base, target, weights)
+
+    log = [entry for entry in trainer.state.log_history if "loss" in entry or scoring.logged(entry)]
+    first_alone(lambda: _write(save, log, base, config, card, best, choice))
+
+
+def _write(
+    save: Callable[[Path], None],
+    log: Sequence[dict[str, float]],
+    base: ModelFolder,
+    config: FinetuneConfig,
+    card: ModelCard,
+    best: dict[str, float],
+    choice: Choice | None,
+) -> None:
     output = config.output
     temporary = output / ".result.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    methods.save(trainer.model, base, temporary)
-    log = [entry for entry in trainer.state.log_history if "loss" in entry or scoring.logged(entry)]
+    save(temporary)
     (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     plot_training(log, temporary / "training.png", config.metric)
     card.write(temporary)

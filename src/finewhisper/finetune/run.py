@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments, set_seed
 
 from finewhisper.engines.transformers import TransformersEngine, choose_device
-from finewhisper.finetune import methods, results, scoring
+from finewhisper.finetune import methods, processes, results, scoring
 from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
@@ -72,9 +72,10 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     device = choose_device(config.device)
     require_supported(config, device)
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
-    train = usable(config.train, config, labeller)
-    dev = scoring.dev_sets(config, lambda path: usable(path, config, labeller))
-    kept = read_sets(config.keep)
+    processes.join(cpu=device.type == "cpu")
+    train = processes.first_alone(lambda: usable(config.train, config, labeller))
+    dev = processes.first_alone(lambda: scoring.dev_sets(config, lambda path: usable(path, config, labeller)))
+    kept = processes.first_alone(lambda: read_sets(config.keep))
     augmentation = Augmentation.load(config.augment, train) if config.augment else None
     clips = clips_of(train, labeller, augmentation)
 
@@ -107,6 +108,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
                 *watchers,
             ],
         )
+        processes.first_alone(lambda: processes.require_whole_weights(trainer, config))
         for noisy in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(noisy)
         outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
@@ -115,6 +117,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         hours = sum(utterance.length_s() for utterance in train) / 3600
         card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best, choice=choice)
         results.publish(trainer, folder, config, card, best, choice)
+    processes.leave()
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
 
 
@@ -148,8 +151,8 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         use_cpu=cpu,
         seed=config.seed,
         dataloader_num_workers=config.workers,
-        accelerator_config={"non_blocking": True},
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # all that can learn takes part in every step
         eval_strategy=turn if config.dev else "no",
         eval_steps=config.eval_steps,
         save_strategy=turn,

@@ -8,6 +8,7 @@ macro average). The loss is not used: it does not follow the error rate.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from finewhisper.engines.base import Engine
 from finewhisper.errors import UsageError
 from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.finetune.processes import dealt_out
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import SpeechSet, hear, short_names
 from finewhisper.metrics import Comparison, total
@@ -52,7 +54,12 @@ def dev_sets(config: FinetuneConfig, read: Callable[[Path], Sequence[Utterance]]
 def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) -> Callable[[], Scores]:
     """A function that decodes the sets with the model as it is."""
     options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size)
-    return lambda: scores({speech.name: hear(engine, speech, options) for speech in sets}, config.metric)
+    return lambda: scores({speech.name: hear_together(engine, speech, options) for speech in sets}, config.metric)
+
+
+def hear_together(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
+    """As :func:`finewhisper.matrix.hear`; several processes share the work, and all know the whole."""
+    return dealt_out(speech.utterances, lambda share: hear(engine, replace(speech, utterances=tuple(share)), options))
 
 
 def scores(heard: Mapping[str, Sequence[Comparison]], metric: str = "auto") -> Scores:

@@ -17,7 +17,7 @@ from finewhisper.finetune import scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.interpolation import Line, Weights, average
 from finewhisper.finetune.scoring import MACRO, Scores
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, UnitChoice, hear, setting
+from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, UnitChoice, setting
 from finewhisper.matrix_plot import plot
 from finewhisper.model import Context
 from finewhisper.progress import note
@@ -141,7 +141,7 @@ class Sweep:
 
     def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[Row, Scores]:
         note(f"{name}:")
-        heard = {speech.name: hear(self.engine, speech, self.options) for speech in sets}
+        heard = {speech.name: scoring.hear_together(self.engine, speech, self.options) for speech in sets}
         unit = _UNITS[self.config.metric]
         cells = tuple(
             Cell.of(heard[speech.name], speech.unit(unit if column < len(self.dev) else "auto")) for column, speech in enumerate(sets)

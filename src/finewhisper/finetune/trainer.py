@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -16,7 +17,8 @@ from finewhisper.features import log_mel_torch
 from finewhisper.finetune import scoring
 from finewhisper.finetune.augment.masks import Masking
 from finewhisper.finetune.batches import LengthBatches
-from finewhisper.finetune.dataset import SpeechDataset, collate
+from finewhisper.finetune.dataset import SpeechDataset
+from finewhisper.finetune.processes import Share, collate_share, is_first, wait
 from finewhisper.finetune.scoring import Scores
 from finewhisper.progress import bar, note
 
@@ -43,15 +45,17 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         self.batches, self.score, self.n_mels, self.masking = batches, score, n_mels, masking
 
     def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches are dealt out by us, not by accelerate, which gives each process other batches and repeats some at the end."""
         assert isinstance(self.train_dataset, SpeechDataset)
         loader = DataLoader(
             self.train_dataset,
-            batch_sampler=self.batches,
-            collate_fn=collate,
+            batch_sampler=Share(self.batches),
+            collate_fn=collate_share,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.device.type == "cuda",  # from such memory a GPU fetches a batch while it still computes the last
         )
-        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        whole = {"num_processes": 1, "process_index": 0, "put_on_device": True, "non_blocking": True}
+        prepared: DataLoader[Any] = prepare_data_loader(loader, self.args.device, **whole)
         return prepared
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -74,6 +78,18 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         self.log(dict(scores))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """All weights, in the first process, where each process holds a part of them (FSDP, DeepSpeed); all must ask for them together."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            return None
+        weights: dict[str, torch.Tensor] = self.accelerator.get_state_dict(self.model_wrapped)
+        return weights
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait for the random state of every process, so that the state that Trainer writes next completes a checkpoint."""
+        super()._save_rng_state(output_dir)
+        wait()
 
     def _run_epoch(self, **arguments: Any) -> None:
         """Trainer would take one step more than ``max_steps`` after a resumption from the last one."""
@@ -101,6 +117,9 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         if self.every_steps and state.global_step % self.every_steps == 0 and not follows:
             control.should_save = True
         control.should_log = control.should_log or control.should_save
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        wait()  # until the first process has deleted old checkpoints
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         control.should_log = True
@@ -171,7 +190,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
 def tensorboard(tracker: str, workspace: Path) -> list[TrainerCallback]:
     """The callback that writes TensorBoard's files below ``workspace``, or none."""
-    if tracker == "none":
+    if tracker == "none" or not is_first():
         return []
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
