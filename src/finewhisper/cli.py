@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -97,6 +98,7 @@ def _run(tokens: Sequence[str]) -> int:
     verb = _verb(tokens[0])
     config = parse(tokens[0], verb, tokens[1:])
     if config is not None:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that a library is missing which would fetch code from the hub
         try:
             value = load(verb.run)(config)
         except ModuleNotFoundError as error:

@@ -7,7 +7,6 @@ except a check. For a shorter input the first positions are used, which is what 
 from __future__ import annotations
 
 import functools
-import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,6 @@ from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import IGNORED
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # its libraries' concern, not a user's
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # it misses a library that would fetch code from the hub
 transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
 
 
