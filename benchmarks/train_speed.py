@@ -194,7 +194,8 @@ def rates(model: Path, name: str, settings: Settings, *, trimmed: bool = False) 
 def test_set(path: Path, limit: int) -> list[Utterance]:
     """At most ``limit`` utterances, spread over the manifest."""
     utterances = manifest.read(path)
-    return utterances[:: max(1, -(-len(utterances) // limit))]
+    count = min(limit, len(utterances))
+    return [utterances[place * len(utterances) // count] for place in range(count)]
 
 
 def write_json(path: Path, content: object) -> None:
@@ -336,7 +337,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--test-limit", type=int, default=100, help="most test utterances")
+    parser.add_argument("--test-limit", type=int, default=200, help="most test utterances")
     parser.add_argument("--json", type=Path, help="file for the results")
     for hidden, kind in (("--part", str), ("--part-steps", int), ("--part-output", Path)):
         parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
