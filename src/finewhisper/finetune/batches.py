@@ -2,8 +2,8 @@
 
 Padding is the price of batching: AISHELL's clips last 4.5 s and cost 30 s when padded. Here a batch holds neighbours in length, and its
 context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never sees one
-becomes weaker in tools that pad. Such a window holds several clips of one speaker, one after the other, so its 30 s are not wasted; how
-far it is filled is random, because those tools also show a model single short clips and much silence.
+becomes weaker in tools that pad. Every other such window holds several clips of one speaker, one after the other, up to a random length,
+so that not all of its 30 s are wasted; the others hold a single clip and silence, which is what those tools show a model most.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class LengthBatches(Sampler[list[Window]]):
             room = self.plan.batch_size  # utterances
             windows = min(most_windows, self._windows_for(room)) if self.plan.stitch else min(most_windows, room)
             while left and room > 0 and len(batch) < windows:
-                members = self._fill(next(turns), room, rng)
+                fill_s = rng.uniform(0.0, WINDOW_S) if self.plan.stitch and len(batch) % 2 else 0.0
+                members = self._fill(next(turns), room, fill_s)
                 room, left = room - len(members), left - len(members)
                 batch.append(Window(members, WINDOW_FRAMES, rng.getrandbits(32)))
             batches.append(batch)
@@ -126,9 +127,9 @@ class LengthBatches(Sampler[list[Window]]):
         return batches, rest
 
     def _windows_for(self, utterances: int) -> int:
-        """How many 30 s windows so many clips of average length fill."""
+        """How many 30 s windows so many clips of average length fill, but one of each kind at least."""
         mean_s = sum(clip.duration_s for clip in self.clips) / len(self.clips)
-        return max(1, round(utterances * (mean_s + LONGEST_PAUSE_S / 2) / WINDOW_S))
+        return max(2, round(utterances * (mean_s + LONGEST_PAUSE_S / 2) / WINDOW_S))
 
     def _turns(self, queues: dict[Hashable, list[int]], rng: random.Random) -> Iterator[list[int]]:
         """Whose window comes next: speakers by lot, as often as they have clips, until all are taken."""
@@ -136,16 +137,15 @@ class LengthBatches(Sampler[list[Window]]):
         rng.shuffle(rows)
         return (queue for row in rows if (queue := queues[self.clips[row].speaker]))
 
-    def _fill(self, queue: list[int], most: int, rng: random.Random) -> tuple[int, ...]:
-        """Take the clips of one window, which is filled up to a random length."""
+    def _fill(self, queue: list[int], most: int, fill_s: Seconds) -> tuple[int, ...]:
+        """Take the clips of one window: one, and more while they fit into ``fill_s``."""
         members = [queue.pop()]
-        target_s = rng.uniform(0.0, WINDOW_S) if self.plan.stitch else 0.0
         length_s, tokens = self.clips[members[0]].duration_s, self.clips[members[0]].tokens
         while queue and len(members) < most:
             following = self.clips[queue[-1]]
             length_s += LONGEST_PAUSE_S + following.duration_s
             tokens += following.tokens
-            if length_s > target_s or tokens > _TEXT_TOKENS:
+            if length_s > fill_s or tokens > _TEXT_TOKENS:
                 break
             members.append(queue.pop())
         return tuple(members)
