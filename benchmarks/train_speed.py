@@ -2,7 +2,8 @@
 
 Both sides train the same LoRA on the same whisper-base with the same number of steps, learning rate and precision: the recipe with
 transformers and peft on windows padded to 30 s, 8 utterances a step (`padded_recipe.py`), ours with `finewhisper finetune` and its
-defaults, up to 16 utterances a step, its share of 30 s windows included. Seconds are for each utterance, so this does not flatter them. Then both are decoded by one engine: padded to 30 s, as other tools do, and ours trimmed too.
+defaults, up to 16 utterances a step, its share of 30 s windows included. Seconds are for each utterance, so this does not flatter them.
+Then both are decoded by one engine: padded to 30 s, as other tools do, and ours trimmed too.
 
 Seconds are measured apart from the long trainings, in short runs of both sides one right after the other, because a shared machine changes
 its speed within the half hour that the recipe takes. Each part is a process of its own, for its peak of memory. Parts that are done
