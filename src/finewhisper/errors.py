@@ -7,7 +7,8 @@
     ├── AudioError              a file that cannot be decoded, or a slice outside it
     ├── ListingError            carries every problem found
     │   ├── ManifestError       lines of a manifest
-    │   └── CorpusError         a corpus folder or archive that is not what it should be
+    │   ├── CorpusError         a corpus folder or archive that is not what it should be
+    │   └── TrainingError       a training that was stopped, with the utterances that it was fed
     ├── ModelError              a model folder that is missing, incomplete or of the wrong kind
     ├── UnsupportedError        an option that the chosen engine or format cannot honour
     ├── VerificationError       a converted copy that does not say what its source says
@@ -59,6 +60,10 @@ class ManifestError(ListingError):
 
 class CorpusError(ListingError):
     """A corpus is missing, incomplete or unsafe to extract, or has clips that cannot be used."""
+
+
+class TrainingError(ListingError):
+    """A training cannot go on: its loss is not a number or jumps, or memory runs out; each problem is an utterance of the step."""
 
 
 class ModelError(FinewhisperError):

@@ -25,6 +25,7 @@ NEEDS_AN_EXTRA = {
     "finewhisper.finetune.corpus": "train",
     "finewhisper.finetune.dataset": "train",
     "finewhisper.finetune.interpolation": "train",
+    "finewhisper.finetune.guards": "train",
     "finewhisper.finetune.methods": "train",
     "finewhisper.finetune.plot": "train",
     "finewhisper.finetune.processes": "train",

@@ -105,6 +105,21 @@ def dealt_out(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Resul
     return results
 
 
+def mean(value: torch.Tensor) -> torch.Tensor:
+    """The mean of a value over all processes."""
+    if distributed.is_initialized():
+        distributed.all_reduce(value)
+    return value / count()
+
+
+def together(mine: list[Result]) -> list[Result]:
+    """The items of all processes, those of the first first."""
+    shares: list[Any] = [mine] * count()
+    if count() > 1:
+        distributed.all_gather_object(shares, mine)
+    return [item for share in shares for item in share]
+
+
 def require_whole_weights(trainer: Trainer, config: FinetuneConfig) -> None:
     """Refuse what every process needs all weights for, where FSDP or ZeRO-3 leaves it a part of them.
 

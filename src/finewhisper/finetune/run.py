@@ -17,6 +17,7 @@ from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
 from finewhisper.finetune.corpus import clips_of, usable
 from finewhisper.finetune.dataset import SpeechDataset
+from finewhisper.finetune.guards import Guard
 from finewhisper.finetune.interpolation import Line
 from finewhisper.finetune.labels import Labeller
 from finewhisper.finetune.scoring import Scores
@@ -64,6 +65,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         UnsupportedError: this device cannot do what was asked for.
         CorpusError: recordings that the augmentation needs cannot be used.
         MissingExtraError: quantisation was asked for, and bitsandbytes is not installed.
+        TrainingError: the loss is not a number, or jumps, or memory runs out; checkpoints written so far stay.
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
     folder = ModelFolder.open(config.model, "transformers")
@@ -88,6 +90,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         score = scoring.scorer(engine, dev, config) if dev else None
         sweep = Sweep(Line(model, folder), engine, dev, kept, config)
         batches = LengthBatches(clips, BatchPlan.of(config))
+        guard = Guard(config, train)
         trainer = SpeechTrainer(
             model=model,
             args=_arguments(config, workspace, len(batches), base.config.d_model, cpu=device.type == "cpu"),
@@ -96,6 +99,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             batches=batches,
             score=score,
             masking=augmentation.masking(train, config.seed) if augmentation else None,
+            guard=guard,
             n_mels=base.config.num_mel_bins,
             callbacks=[
                 EpochOrder(batches),
@@ -111,7 +115,8 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         processes.first_alone(lambda: processes.require_whole_weights(trainer, config))
         for noisy in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(noisy)
-        outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
+        with guard.memory_errors():
+            outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
         choice = sweep.choose(trainer)
         best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
@@ -162,6 +167,7 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         metric_for_best_model=scoring.MACRO if config.dev else None,
         greater_is_better=False if config.dev else None,
         logging_steps=5,
+        logging_nan_inf_filter=False,  # Guard lets none through
         report_to="none",
         disable_tqdm=True,
         log_level="error",

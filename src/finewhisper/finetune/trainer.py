@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -18,9 +19,13 @@ from finewhisper.finetune import scoring
 from finewhisper.finetune.augment.masks import Masking
 from finewhisper.finetune.batches import LengthBatches
 from finewhisper.finetune.dataset import SpeechDataset
+from finewhisper.finetune.guards import Guard
 from finewhisper.finetune.processes import Share, collate_share, is_first, wait
 from finewhisper.finetune.scoring import Scores
 from finewhisper.progress import bar, note
+
+#: Ways of sharing the work in which every process has all the weights.
+_ONE_CAN_COMPUTE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
 
 class SpeechTrainer(Trainer):  # type: ignore[misc]
@@ -29,6 +34,7 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
     Args:
         score: decodes the development sets with the model as it is and returns their error rates.
         masking: SpecAugment, where it is wanted.
+        guard: looks at every step before it is taken.
         n_mels: 80, or 128 for large-v3 and turbo.
     """
 
@@ -37,12 +43,16 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         *,
         batches: LengthBatches,
         score: Callable[[], Scores] | None,
+        guard: Guard,
         n_mels: int,
         masking: Masking | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self.batches, self.score, self.n_mels, self.masking = batches, score, n_mels, masking
+        self.batches, self.score, self.guard, self.n_mels, self.masking = batches, score, guard, n_mels, masking
+        self.add_callback(guard)
+        if self.accelerator.distributed_type in _ONE_CAN_COMPUTE:
+            guard.loss_of = self._loss_of
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches are dealt out by us, not by accelerate, which gives each process other batches and repeats some at the end."""
@@ -60,13 +70,25 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Waveforms travel to the device; spectrograms are made there, in the step."""
-        windows = inputs.pop("rows", None)  # of no use to the model
-        prepared: dict[str, torch.Tensor] = super()._prepare_inputs(inputs)
+        prepared: dict[str, torch.Tensor] = super()._prepare_inputs({name: values for name, values in inputs.items() if name != "rows"})
         waveforms = prepared.pop("waveforms")
         features = prepared["input_features"] = log_mel_torch(waveforms, self.n_mels)
         if self.masking is not None and self.model.training:
-            self.masking.hide(features, waveforms, windows or (), self.batches.epoch)
+            self.masking.hide(features, waveforms, inputs["rows"], self.batches.epoch)
         return prepared
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        self.guard.begins(inputs)
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        self.guard.ends(loss)
+        return loss
+
+    @torch.no_grad()
+    def _loss_of(self, inputs: dict[str, Any]) -> float:
+        """The loss of a batch with the weights as they are, unmasked and without dropout."""
+        self.model.eval()
+        with self.compute_loss_context_manager():
+            return float(self.compute_loss(self.model, self._prepare_inputs(inputs)))
 
     def evaluate(self, *_: Any, **__: Any) -> Scores:
         """Replace transformers' teacher-forced loss, which does not follow the error rate, by decoding."""
