@@ -85,7 +85,7 @@ def lines(title: str, curves: Sequence[Line], x_label: str, suffix: str = "") ->
         if len(curve.points) <= _DOTS:
             parts += [
                 f'<circle class="{curve.style}" cx="{place(x, y)[0]:.1f}" cy="{place(x, y)[1]:.1f}" r="3">'
-                f"<title>{escape(f'{curve.name} at step {x:g}: {y:.4g}{suffix}')}</title></circle>"
+                f"<title>{escape(f'{curve.name} at {x_label} {x:g}: {y:.4g}{suffix}')}</title></circle>"
                 for x, y in curve.points
             ]
         xs, ys = zip(*(place(*point) for point in curve.points), strict=True)

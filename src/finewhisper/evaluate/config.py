@@ -44,6 +44,9 @@ class EvaluateConfig(Config):
     batch_size: int = Field(16, ge=1)
     """Clips decoded together."""
 
+    context_sweep: bool = False
+    """Find the smallest safe margin of silence after a clip on this (dev) set, and store it in the model's finewhisper.json."""
+
     normalize: str = "auto"
     """How text is made comparable: auto chooses by language; else steps such as basic,spaces; none compares raw text."""
     unit: Literal["auto", "word", "character"] = "auto"

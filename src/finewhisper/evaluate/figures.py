@@ -57,6 +57,7 @@ def figures(evaluation: Evaluation, curves: Curves) -> list[Figure]:
         Figure("Error rate by length of the clip", _by_length(rows, before, unit), "Five groups of as many utterances each."),
         *[Figure(f"Kinds of errors in {name}", _kinds(name, score), "", _KINDS) for name, score in named(evaluation.everything).items()],
         Figure("Distance from the given times", _time_errors(evaluation), "Of the starts and ends that could be compared."),
+        Figure("Error rate by margin", _by_margin(evaluation), "Silence after each clip that the encoder sees."),
         Figure("Training loss", charts.lines("Training loss by step", [Line("loss", "now", curves.loss)], "training step")),
         Figure(
             "Error rate on the dev set while training",
@@ -134,6 +135,16 @@ def _time_errors(evaluation: Evaluation) -> str:
         return ""
     labels = [*(f"≤{edge_s:g} s" for edge_s in _TIME_EDGES_S), f">{_TIME_EDGES_S[-1]:g} s"]
     return charts.bars("Distance from the given times", labels, _series(now, shares(evaluation.times_before)), "distance", " %")
+
+
+def _by_margin(evaluation: Evaluation) -> str:
+    if evaluation.sweep is None:
+        return ""
+    *trimmed, full = evaluation.sweep.trials
+    points = [(trial.context.margin_s, trial.rate.percent) for trial in trimmed]
+    level = [(x, full.rate.percent) for x in (0.0, points[-1][0])]
+    curves = [Line("30 s windows", "other", level), Line("trimmed", "now", points)]
+    return charts.lines("Error rate by margin", curves, "margin, s", " %")
 
 
 def _percent(rows: Sequence[Row], unit: str) -> float:

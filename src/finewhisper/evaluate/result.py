@@ -15,6 +15,7 @@ from finewhisper.evaluate.baseline import Baseline
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.scores import Group, Row, Score, by_speaker
 from finewhisper.evaluate.silence import Silence, silences
+from finewhisper.evaluate.sweep import Sweep
 from finewhisper.evaluate.timing import Times, together
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
@@ -37,7 +38,7 @@ class Setting:
         parts = [
             "greedy" if config.beam_size == 1 else f"beam {config.beam_size}",
             f"timestamps:{'yes' if config.timestamps else 'no'}",
-            f"context:trimmed+{self.context.margin_s:.1f}s" if self.context.trimmed else "context:30s",
+            f"context:trimmed+{self.context.margin_s}s" if self.context.trimmed else "context:30s",
         ]
         if config.task != "transcribe":
             parts.append(f"task:{config.task}")
@@ -57,6 +58,7 @@ class Evaluation:
     seconds: Seconds  #: that transcribing took, decoding of audio included, loading of the model not
     baseline: Baseline | None
     created: datetime
+    sweep: Sweep | None = None  #: of contexts, where it was asked for; the scores are those of the chosen one
 
     @property
     def everything(self) -> Group:
@@ -143,6 +145,8 @@ class Evaluation:
             content["no_speech_report"] = everywhere.json() | {"labels": {one.name: one.json() for one in labels}}
         if self.times is not None:
             content["timestamps"] = self.times.json() | ({"baseline": self.times_before.json()} if self.times_before else {})
+        if self.sweep is not None:
+            content["context_sweep"] = self.sweep.json()
         if self.baseline is not None:
             content["baseline"] = {
                 "path": str(self.baseline.path),
@@ -157,8 +161,10 @@ class Evaluation:
         if len(self.speakers) <= MOST_SPEAKERS:
             printed += [(f"speaker {group.name}", group) for group in self.speakers]
         lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
-        tables = [table for table in (silence.printed(self.silences), timing.printed(self.times, self.times_before)) if table]
+        swept = self.sweep.printed() if self.sweep else []
+        tables = [table for table in (silence.printed(self.silences), timing.printed(self.times, self.times_before), swept) if table]
         lines += [line for table in tables for line in ["", *_aligned(table)]] + [""] * bool(tables)
+        lines += [self.sweep.conclusion] if self.sweep else []
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
         lines += [self.signature(name) for name in self.scores]
         return "\n".join([*lines, f"report: {self.report}"])

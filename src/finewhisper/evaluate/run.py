@@ -7,6 +7,7 @@ import time
 from bisect import bisect
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import partial
 from itertools import accumulate
 
 from finewhisper import manifest
@@ -19,6 +20,7 @@ from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.curves import Curves
 from finewhisper.evaluate.result import Evaluation, Setting
 from finewhisper.evaluate.scores import groups, normalizers, require_unit, score
+from finewhisper.evaluate.sweep import require_short_contexts, store, sweep
 from finewhisper.files import atomic_folder, require_absent, sha256
 from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
@@ -40,6 +42,8 @@ def run(config: EvaluateConfig) -> Evaluation:
     """
     require_absent(config.output, replace=config.overwrite)
     folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
+    if config.context_sweep:
+        require_short_contexts(folder)
     curves = Curves.read(config.model)
     baseline = Baseline.read(config.baseline) if config.baseline else None
     utterances, skipped = _usable(config)
@@ -49,7 +53,8 @@ def run(config: EvaluateConfig) -> Evaluation:
         baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
 
     engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
-    heard, seconds = _transcribe(engine, utterances, config)
+    swept = sweep(engine, partial(_transcribe, engine, utterances, config), utterances, config) if config.context_sweep else None
+    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, utterances, config)
 
     rows = score(utterances, heard, config)
     setting = Setting(
@@ -63,12 +68,14 @@ def run(config: EvaluateConfig) -> Evaluation:
     )
     before = None if baseline is None else [baseline.rows[row.line] for row in rows]
     evaluation = Evaluation(
-        config, setting, tuple(groups(rows, before, config)), tuple(skipped), seconds, baseline, datetime.now(timezone.utc)
+        config, setting, tuple(groups(rows, before, config)), tuple(skipped), seconds, baseline, datetime.now(timezone.utc), swept
     )
     with atomic_folder(config.output, replace=config.overwrite) as output:
         table.write(output / table.NAME, rows)
         (output / RESULT_NAME).write_text(json.dumps(evaluation.json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         (output / evaluation.report.name).write_text(report.render(evaluation, utterances, curves), encoding="utf-8")
+    if swept is not None:
+        store(folder, swept, {key: evaluation.json()[key] for key in ("created", "manifest", "utterances", "engine", "versions")})
     return evaluation
 
 
@@ -92,7 +99,9 @@ def _references(utterances: Sequence[Utterance], config: EvaluateConfig) -> dict
     }
 
 
-def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: EvaluateConfig) -> tuple[list[Transcript], Seconds]:
+def _transcribe(
+    engine: Engine, utterances: Sequence[Utterance], config: EvaluateConfig, title: str = "transcribing"
+) -> tuple[list[Transcript], Seconds]:
     """What was heard in each utterance, and the seconds it took.
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
@@ -102,7 +111,7 @@ def _transcribe(engine: Engine, utterances: Sequence[Utterance], config: Evaluat
     ordered = [utterances[index] for index in order]
     ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))
     began = time.perf_counter()
-    with bar("transcribing", len(ordered), " clip") as progress:
+    with bar(title, len(ordered), " clip") as progress:
         heard_s = 0.0
 
         def advance(more_s: Seconds) -> None:  # in clips: a model that needs full windows takes as long for a short one
