@@ -18,7 +18,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 16, 40
 _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _TICKS = 4  # about as many lines across a chart
 _DOTS = 20  # a curve of more points is drawn without dots
-_LABEL_WIDTH = 80
+_LABEL_WIDTH, _LABEL_HEIGHT = 80, 14
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def lines(title: str, curves: Sequence[Line], x_label: str, suffix: str = "") ->
         return _LEFT + _PLOT_WIDTH * x / right, _TOP + _PLOT_HEIGHT * (1 - y / top)
 
     parts = [_grid(ticks, top, suffix)]
+    labelled: list[tuple[float, float]] = []  # where the names of curves stand
     parts += [_text(place(x, 0)[0], HEIGHT - _BOTTOM + 15, f"{x:g}", "tick middle") for x in x_ticks]
     for curve in drawn:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in curve.points))
@@ -92,6 +93,10 @@ def lines(title: str, curves: Sequence[Line], x_label: str, suffix: str = "") ->
         last_x = xs[-1]
         covered = np.linspace(last_x - _LABEL_WIDTH, last_x, 9)
         clear_y = float(np.interp(covered, xs, ys).min()) - 8
+        for x, y in sorted(labelled, key=lambda at: -at[1]):  # from the lowest on the page upwards
+            if abs(x - last_x) < _LABEL_WIDTH and abs(y - clear_y) < _LABEL_HEIGHT:
+                clear_y = y - _LABEL_HEIGHT
+        labelled.append((last_x, clear_y))
         parts.append(_text(last_x, clear_y, f"{curve.name} {curve.points[-1][1]:.3g}{suffix}", "value end"))
     parts.append(_text(_LEFT + _PLOT_WIDTH / 2, HEIGHT - 6, x_label, "axis middle"))
     return _svg(title, "".join(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -47,6 +48,14 @@ def test_lines_end_inside_the_chart() -> None:
     assert all(0 <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT for x, y in points)
     assert points[0][1] < points[1][1] < points[2][1], "a falling loss falls on the page"
     assert "loss 0.75" in svg
+
+
+def test_names_of_curves_that_end_together_do_not_overlap() -> None:
+    curves = [Line(name, "now", [(0, 90.0), (2, last)]) for name, last in (("one", 71.0), ("two", 74.0), ("three", 72.0))]
+    texts = ElementTree.fromstring(charts.lines("rates", curves, "margin")).iter("text")
+    heights = sorted(float(text.attrib["y"]) for text in texts if text.attrib["class"] == "value end")
+    assert len(heights) == 3
+    assert all(below - above >= 13 for above, below in pairwise(heights))
 
 
 def test_many_points_have_no_dots() -> None:
