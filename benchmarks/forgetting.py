@@ -71,7 +71,7 @@ def report(arguments: argparse.Namespace) -> str:
     matrix = Matrix(sets, tuple(rows))
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s)",
-        "models": f"CTranslate2 {arguments.quantization}, greedy",
+        "decoding": f"CTranslate2 {arguments.quantization}, greedy",
         "base": (ModelFolder.open(arguments.base).card.source or {}).get("name", arguments.base.name),
         "tuned": {key: (ModelFolder.open(arguments.tuned).card.training or {})[key] for key in ("method", "hours", "kept_step")},
         "versions": versions("ctranslate2", "torch", "transformers", "peft"),
@@ -91,7 +91,7 @@ def _page(matrix: Matrix, facts: dict[str, Any]) -> str:
     return (
         f"# What whisper-{base} forgets when it learns from {tuned['hours'] * 60:.0f} minutes of {matrix.sets[0].name}\n\n"
         f"Rows: the base on 30 s windows, then so much of what was learnt (method {tuned['method']}, step {tuned['kept_step']}) added to "
-        f"it, on contexts of the clips' own length where nothing else is said. Utterances: {counts}. {facts['models']}. Made by "
+        f"it, on contexts of the clips' own length where nothing else is said. Utterances: {counts}. {facts['decoding']}. Made by "
         f"`benchmarks/forgetting.py`, whose head shows the commands.\n\n{matrix.markdown()}\n\n"
         f"Machine: {facts['machine']}. Versions: {packages}.\n"
     )

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: What tells a reader of the merged model how it was made.
 _HISTORY = ("training.json", "training.png", "config.yaml", "forgetting.json", "forgetting.png")
+#: Below it a model gets full windows, as the base does: at 0.2 one looped on short contexts, at 0.4 it did not (docs/forgetting.md).
+_LEAST_TRIMMED_SCALE = 0.4
 _WEIGHTS: dict[Kind, str] = {"adapter": "adapter_model.safetensors", "transformers": "model*.safetensors"}
 
 
@@ -224,7 +226,9 @@ def _require_same_shapes(one: Weights, other: Weights) -> None:
 def _card(models: list[ModelFolder], sources: list[ModelFolder], scale: float) -> ModelCard:
     """The card of the first model, and what became of it; the context is the most cautious of all."""
     cards = [model.card for model in models]
-    context = Context() if scale == 0 else next((card.context for card in cards if not card.context.trimmed), cards[0].context)
+    context = (
+        Context() if scale < _LEAST_TRIMMED_SCALE else next((card.context for card in cards if not card.context.trimmed), cards[0].context)
+    )
     made = {"scale": scale, "sources": [source.path.name for source in sources]}
     return cards[0].model_copy(
         update={

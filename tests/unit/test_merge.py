@@ -83,6 +83,7 @@ def test_a_full_model_goes_back_towards_its_base(full: Path, random_model: Path,
     for name, weight in base.items():
         torch.testing.assert_close(merged[name], weight + 0.25 * (after[name] - weight), atol=1e-7, rtol=1e-6)
     assert any(not torch.equal(merged[name], base[name]) for name in base)
+    assert not ModelFolder.open(tmp_path / "merged").card.context.trimmed, "so little of what was learnt loops on short contexts"
 
 
 def test_adapters_of_one_base_are_averaged(adapter: Path, random_model: Path, speech_folder: Path, tmp_path: Path) -> None:
