@@ -32,7 +32,7 @@ from finewhisper.errors import FinewhisperError
 from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, measure, read_sets, setting
 from finewhisper.matrix_plot import plot
 from finewhisper.metrics import ErrorRate
-from finewhisper.model import ModelCard, ModelFolder, versions
+from finewhisper.model import Context, ModelFolder, versions
 from finewhisper.progress import note
 from finewhisper.transcript import DecodeOptions
 
@@ -62,12 +62,13 @@ def report(arguments: argparse.Namespace) -> str:
     names, paths = zip(*(text.partition("=")[::2] for text in arguments.manifest), strict=True)
     read = read_sets([Path(path) for path in paths], arguments.limit)
     sets = tuple(SpeechSet(name, speech.utterances) for name, speech in zip(names, read, strict=True))
-    rows = [_row("base", _converted(arguments, None), sets, arguments)]
+    learnt = ModelFolder.open(arguments.tuned).card.context
+    rows = [_row("base", _converted(arguments, None), sets, arguments, Context())]
     for scale in arguments.scales:
         copy = _converted(arguments, scale)
-        rows.append(_row(f"{scale:g}", copy, sets, arguments))
+        rows.append(_row(f"{scale:g}", copy, sets, arguments, learnt))
         if scale in arguments.padded:
-            rows.append(_row(f"{scale:g}, 30 s windows", copy, sets, arguments, padded=True))
+            rows.append(_row(f"{scale:g}, 30 s windows", copy, sets, arguments, Context()))
     matrix = Matrix(sets, tuple(rows))
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s)",
@@ -111,7 +112,7 @@ def _converted(arguments: argparse.Namespace, scale: float | None) -> Path:
     return copy
 
 
-def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.Namespace, *, padded: bool = False) -> Row:
+def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.Namespace, context: Context) -> Row:
     kept: Path = arguments.output / f"{name.replace(' ', '-')}.json"
     if kept.is_file():
         content = json.loads(kept.read_text("utf-8"))
@@ -120,8 +121,7 @@ def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.
             return Row(name, content["setting"], tuple(cells))
     note(f"{name}:")
     engine = load_engine(ModelFolder.open(model), threads=arguments.threads)
-    if padded:
-        engine.context = ModelCard().context
+    engine.context = context  # also where merge would write a model for full windows
     cells = [measure(engine, speech, DecodeOptions(timestamps=False), "character") for speech in sets]
     counts = [[(rate.substitutions, rate.deletions, rate.insertions, rate.reference_units) for rate in cell.rates] for cell in cells]
     kept.write_text(json.dumps({"setting": setting(engine), "cells": [{"rates": rates} for rates in counts]}), "utf-8")
