@@ -119,7 +119,7 @@ class Guard(TrainerCallback):  # type: ignore[misc]
             windows, samples = self.batches[-1]["waveforms"].shape
             raise TrainingError(
                 f"step {self.step}: memory ran out on a batch of {windows} windows of {samples / SAMPLE_RATE:.1f} s. "
-                f"Lower --batch-seconds (now {self.config.batch_seconds:g}; auto tries what fits), or pass --gradient-checkpointing",
+                f"Lower --batch-seconds (now {self.config.batch_seconds:g}), or pass --gradient-checkpointing",
                 [self._line(row) for rows in self.batches[-1]["rows"] for row in rows],
             ) from error
 
