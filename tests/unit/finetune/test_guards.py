@@ -12,27 +12,13 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from finetuning import quick_run
 from finewhisper.errors import ManifestError, TrainingError
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.dataset import Example, SpeechDataset
 from finewhisper.finetune.guards import Losses, is_out_of_memory
 from finewhisper.finetune.run import run
 from finewhisper.finetune.trainer import SpeechTrainer
 from finewhisper.whisper import LengthAwareWhisper
-
-
-def config(folder: Path, model: Path, **options: object) -> FinetuneConfig:
-    defaults: dict[str, object] = {
-        "model": model,
-        "train": folder / "train.jsonl",
-        "output": folder / "result",
-        "batch_size": 4,
-        "lora": LoraOptions(rank=4, alpha=8),
-        "full_window_share": 0.0,
-        "device": "cpu",
-        "tracker": "none",
-    }
-    return FinetuneConfig.model_validate(defaults | options)
 
 
 class Weights(TrainerCallback):
@@ -64,7 +50,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, row: int) -> None:
 def test_a_loss_that_is_no_number_names_its_one_utterance(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, 5)
     with pytest.raises(TrainingError, match=r"step \d: the loss is nan\. Training stopped before") as caught:
-        run(config(speech_folder, random_model))
+        run(quick_run(speech_folder, random_model))
     (line,) = caught.value.problems
     assert line.startswith(f"{speech_folder / 'train.jsonl'}:6: {speech_folder / 'audio' / 'clip5.wav'} (1.9 s), 'the tone number 5'")
     assert "loss nan" in line
@@ -86,7 +72,7 @@ def test_it_stops_before_the_step_that_would_spoil_the_weights_and_keeps_the_che
 
     monkeypatch.setattr(SpeechTrainer, "training_step", third_gradient_is_endless)
     with pytest.raises(TrainingError, match=r"step 3: the loss is \d+\.\d+, but its gradient (inf|nan)") as caught:
-        run(config(speech_folder, random_model, method="full"), [weights])
+        run(quick_run(speech_folder, random_model, method="full"), [weights])
     assert all(weights.finite)
     assert "the checkpoint of step 2 is kept" in str(caught.value)
     assert (speech_folder / "result" / "checkpoints" / "checkpoint-2" / "model.safetensors").is_file()
@@ -94,13 +80,13 @@ def test_it_stops_before_the_step_that_would_spoil_the_weights_and_keeps_the_che
 
 def test_an_absurd_learning_rate_is_what_the_message_names(random_model: Path, speech_folder: Path) -> None:
     with pytest.raises(TrainingError, match=r"Lower --learning-rate \(now 1e\+30\)") as caught:
-        run(config(speech_folder, random_model, method="full", learning_rate=1e30, warmup_share=0))
+        run(quick_run(speech_folder, random_model, method="full", learning_rate=1e30, warmup_share=0))
     assert len(caught.value.problems) == 4, "all utterances of the step, for it is none of them"
     assert all(re.match(rf"{re.escape(str(speech_folder))}/train\.jsonl:\d+: ", line) for line in caught.value.problems)
 
 
 def test_a_loss_that_jumps_and_stays_up_stops_the_run(random_model: Path, speech_folder: Path) -> None:
-    options = config(speech_folder, random_model, method="full", epochs=12, learning_rate=3e-3)
+    options = quick_run(speech_folder, random_model, method="full", epochs=12, learning_rate=3e-3)
     with pytest.raises(TrainingError, match=r"step 17: .* above .* for 5 steps in a row") as caught:
         run(options, [Weights(damage_at=12)])
     assert len(caught.value.problems) == 4
@@ -110,7 +96,7 @@ def test_a_loss_that_jumps_and_stays_up_stops_the_run(random_model: Path, speech
 
 
 def test_a_loss_that_jumps_may_be_let_through(random_model: Path, speech_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    options = config(speech_folder, random_model, method="full", epochs=9, learning_rate=3e-3, on_spike="warn")
+    options = quick_run(speech_folder, random_model, method="full", epochs=9, learning_rate=3e-3, on_spike="warn")
     assert run(options, [Weights(damage_at=12)]).steps == 18
     assert capfd.readouterr().err.count("The run diverges") == 1
 
@@ -151,7 +137,7 @@ def test_memory_that_runs_out_names_the_batch_and_the_flag(
 ) -> None:
     Exhausted(monkeypatch)
     with pytest.raises(TrainingError, match=r"step 1: memory ran out on a batch of 4 windows of \d\.\d s. Lower --batch-seconds") as caught:
-        run(config(speech_folder, random_model))
+        run(quick_run(speech_folder, random_model))
     assert len(caught.value.problems) == 4
 
 
@@ -173,7 +159,7 @@ def test_no_speech_lines_of_the_users_file_are_counted_by_the_loss(random_model:
         def on_step_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any, **_: Any) -> None:
             batches.extend(train_dataloader if state.global_step == 0 else [])
 
-    run(config(speech_folder, random_model, max_steps=1, full_window_share=0.5), [Watch()])
+    run(quick_run(speech_folder, random_model, max_steps=1, full_window_share=0.5), [Watch()])
     silent = [
         labels[labels != -100].tolist()
         for batch in batches
@@ -193,6 +179,6 @@ def test_overlong_labels_are_counted_with_their_times_and_listed(random_model: P
     rows[0] |= {"sentence": f"{half} {rest}", "sentences": timed}
     (speech_folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ManifestError, match=r"train\.jsonl:1: .* \d+ tokens"):
-        run(config(speech_folder, random_model, timestamps=1.0, max_steps=1))
+        run(quick_run(speech_folder, random_model, timestamps=1.0, max_steps=1))
     if words == 440:
-        assert run(config(speech_folder, random_model, timestamps=0.0, previous_text=1.0, max_steps=1)).steps == 1
+        assert run(quick_run(speech_folder, random_model, timestamps=0.0, previous_text=1.0, max_steps=1)).steps == 1

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from children import together
+from finetuning import quick_run
 from finewhisper.cli import main
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.run import run
@@ -25,19 +26,8 @@ BIN = Path(sys.executable).parent
 
 def config(folder: Path, model: Path, **options: Any) -> FinetuneConfig:
     """Eight clips in batches of seven and one, so that in every other step one of two processes has nothing to hear."""
-    defaults: dict[str, object] = {
-        "model": model,
-        "train": folder / "train.jsonl",
-        "output": folder / "one",
-        "epochs": 3,
-        "batch_size": 7,
-        "lora": LoraOptions(rank=4, alpha=8),
-        "learning_rate": 1e-3,
-        "full_window_share": 0.0,
-        "device": "cpu",
-        "tracker": "none",
-    }
-    return FinetuneConfig.model_validate(defaults | options)
+    own = {"output": folder / "one", "epochs": 3, "batch_size": 7, "learning_rate": 1e-3}
+    return quick_run(folder, model, **{**own, **options})
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from children import PROCESSES
+from finetuning import quick_run
 from finewhisper.errors import StorageError
 from finewhisper.finetune.batches import Window
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
@@ -36,20 +37,9 @@ def restless_model(random_model: Path, tmp_path: Path) -> Path:
 
 def config(folder: Path, model: Path, **options: Any) -> FinetuneConfig:
     """Twenty steps in five epochs, with a checkpoint after every third."""
-    defaults: dict[str, object] = {
-        "model": model,
-        "train": folder / "train.jsonl",
-        "output": folder / "result",
-        "epochs": 5,
-        "batch_size": 2,
-        "save_steps": 3,
-        "lora": LoraOptions(rank=4, alpha=8, dropout=0.1),
-        "learning_rate": 1e-3,
-        "full_window_share": 0.0,
-        "device": "cpu",
-        "tracker": "none",
-    }
-    return FinetuneConfig.model_validate(defaults | options)
+    lora = LoraOptions(rank=4, alpha=8, dropout=0.1)
+    own = {"epochs": 5, "batch_size": 2, "save_steps": 3, "lora": lora, "learning_rate": 1e-3}
+    return quick_run(folder, model, **{**own, **options})
 
 
 def die(*_: Any, **__: Any) -> None:

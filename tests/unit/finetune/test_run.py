@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetuning import quick_run
 from finewhisper.errors import ManifestError, ModelError, StorageError, UsageError
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.run import run
@@ -17,18 +18,7 @@ from finewhisper.model import ModelFolder
 
 def config(folder: Path, model: Path, **options: object) -> FinetuneConfig:
     """A run of a few steps on generated clips."""
-    defaults: dict[str, object] = {
-        "model": model,
-        "train": folder / "train.jsonl",
-        "output": folder / "result",
-        "epochs": 2,
-        "batch_size": 4,
-        "lora": LoraOptions(rank=4, alpha=8),
-        "full_window_share": 0.0,
-        "device": "cpu",
-        "tracker": "none",
-    }
-    return FinetuneConfig.model_validate(defaults | options)
+    return quick_run(folder, model, **{"epochs": 2, **options})
 
 
 def losses(output: Path) -> list[float]:

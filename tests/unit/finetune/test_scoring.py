@@ -9,9 +9,9 @@ import pytest
 import yaml
 from transformers import TrainerControl, TrainerState
 
+from finetuning import quick_run
 from finewhisper.errors import UsageError
 from finewhisper.finetune import scoring
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.run import run
 from finewhisper.finetune.trainer import Patience
 from finewhisper.manifest import read, write
@@ -55,20 +55,6 @@ def test_a_single_set_has_no_name_in_its_line() -> None:
     assert both == "macro average 37.5 % (bg: WER 25.0 %, CER 5.6 %; zh: CER 50.0 %)"
 
 
-def config(folder: Path, model: Path, **options: object) -> FinetuneConfig:
-    defaults: dict[str, object] = {
-        "model": model,
-        "train": folder / "train.jsonl",
-        "output": folder / "result",
-        "batch_size": 4,
-        "lora": LoraOptions(rank=4, alpha=8),
-        "full_window_share": 0.0,
-        "device": "cpu",
-        "tracker": "none",
-    }
-    return FinetuneConfig.model_validate(defaults | options)
-
-
 @pytest.fixture
 def chinese(speech_folder: Path) -> Path:
     """A second development set, as zh.jsonl."""
@@ -80,7 +66,7 @@ def chinese(speech_folder: Path) -> Path:
 
 def test_the_best_checkpoint_of_several_sets_is_kept(random_model: Path, speech_folder: Path, chinese: Path) -> None:
     sets = (speech_folder / "dev.jsonl", chinese)
-    result = run(config(speech_folder, random_model, dev=sets, eval_steps=2, max_steps=3, learning_rate=3e-3, method="full"))
+    result = run(quick_run(speech_folder, random_model, dev=sets, eval_steps=2, max_steps=3, learning_rate=3e-3, method="full"))
     log = [entry for entry in json.loads((result.output / "training.json").read_text()) if "eval_macro" in entry]
     assert [entry["step"] for entry in log] == [2, 3], "every --eval-steps, and once more at the end"
     for entry in log:
@@ -98,7 +84,9 @@ def test_the_best_checkpoint_of_several_sets_is_kept(random_model: Path, speech_
 
 
 def test_training_stops_when_it_gets_no_better(random_model: Path, speech_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    options = config(speech_folder, random_model, dev=speech_folder / "dev.jsonl", epochs=9, eval_steps=1, patience=2, learning_rate=1e-9)
+    options = quick_run(
+        speech_folder, random_model, dev=speech_folder / "dev.jsonl", epochs=9, eval_steps=1, patience=2, learning_rate=1e-9
+    )
     result = run(options)
     assert result.steps == 3, "the first evaluation is the best, two more are no better"
     assert "--patience 2" in capfd.readouterr().err
@@ -124,19 +112,19 @@ def test_patience_counts_evaluations_from_before_a_resumption_too(macros: list[f
 )
 def test_options_that_have_no_effect_are_refused(tmp_path: Path, options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        config(tmp_path, tmp_path, **options)
+        quick_run(tmp_path, tmp_path, **options)
 
 
 def test_one_manifest_needs_no_list_in_a_recipe(tmp_path: Path) -> None:
-    assert config(tmp_path, tmp_path, dev="a.jsonl").dev == (Path("a.jsonl"),)
-    assert config(tmp_path, tmp_path, dev=None).dev == ()
+    assert quick_run(tmp_path, tmp_path, dev="a.jsonl").dev == (Path("a.jsonl"),)
+    assert quick_run(tmp_path, tmp_path, dev=None).dev == ()
 
 
 def test_a_set_without_an_error_rate_is_refused_before_training(random_model: Path, speech_folder: Path, chinese: Path) -> None:
     with pytest.raises(UsageError, match=r"--metric wer: .*zh\.jsonl holds zh, written without spaces"):
-        run(config(speech_folder, random_model, dev=chinese, metric="wer"))
+        run(quick_run(speech_folder, random_model, dev=chinese, metric="wer"))
     silent = [utterance.__class__(utterance.path, "", "en", utterance.duration_s) for utterance in read(speech_folder / "dev.jsonl")]
     write(speech_folder / "silent.jsonl", silent)
     with pytest.raises(UsageError, match=r"silent\.jsonl: nothing is said in it"):
-        run(config(speech_folder, random_model, dev=speech_folder / "silent.jsonl"))
+        run(quick_run(speech_folder, random_model, dev=speech_folder / "silent.jsonl"))
     assert not (speech_folder / "result").exists()

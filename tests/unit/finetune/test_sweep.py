@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetuning import quick_run
 from finewhisper.cli import main
 from finewhisper.errors import ManifestError
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
+from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.run import run
 from finewhisper.finetune.sweep import Candidate, select
 from finewhisper.matrix import Row
@@ -20,12 +21,7 @@ from finewhisper.model import ModelFolder
 
 
 def config(folder: Path, model: Path, **options: Any) -> FinetuneConfig:
-    defaults: dict[str, Any] = {
-        "model": model, "train": folder / "train.jsonl", "dev": folder / "dev.jsonl", "output": folder / "result", "epochs": 2,
-        "batch_size": 4, "lora": LoraOptions(rank=4, alpha=8), "learning_rate": 1e-2, "full_window_share": 0.0, "device": "cpu",
-        "tracker": "none",
-    }  # fmt: skip
-    return FinetuneConfig.model_validate(defaults | options)
+    return quick_run(folder, model, **{"dev": folder / "dev.jsonl", "epochs": 2, "learning_rate": 1e-2, **options})
 
 
 def candidate(name: str, error: float, rise: float = 0.0) -> Candidate:

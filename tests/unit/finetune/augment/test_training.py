@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetuning import quick_run
 from finewhisper import manifest
 from finewhisper.audio import SAMPLE_RATE
 from finewhisper.errors import UsageError
 from finewhisper.finetune.augment import Augmentation, Effects
 from finewhisper.finetune.augment.effects import Shift, Speed
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
+from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.corpus import clips_of
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.labels import Labeller
@@ -31,19 +32,8 @@ MASKS = "spec_augment: {probability: 1, time_masks: 3}\n"
 def config(folder: Path, model: Path, text: str | None, output: str, **options: object) -> FinetuneConfig:
     if text is not None:
         (folder / "augment.yaml").write_text(text)
-    defaults: dict[str, object] = {
-        "model": model,
-        "train": folder / "train.jsonl",
-        "output": folder / output,
-        "augment": None if text is None else folder / "augment.yaml",
-        "epochs": 2,
-        "batch_size": 4,
-        "lora": LoraOptions(rank=4, alpha=8),
-        "full_window_share": 0.0,
-        "device": "cpu",
-        "tracker": "none",
-    }
-    return FinetuneConfig.model_validate(defaults | options)
+    augment = None if text is None else folder / "augment.yaml"
+    return quick_run(folder, model, **{"output": folder / output, "augment": augment, "epochs": 2, **options})
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
