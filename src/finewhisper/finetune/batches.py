@@ -8,6 +8,7 @@ so that not all of its 30 s are wasted; the others hold a single clip and silenc
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import defaultdict
@@ -111,13 +112,14 @@ class LengthBatches(Sampler[list[Window]]):
         most_windows = max(1, int(self.plan.batch_seconds / WINDOW_S))
         queues = _neighbours(self.clips, rng)
         turns = self._turns(queues, rng)
+        stitched = itertools.cycle([False, self.plan.stitch])
         left, batches = len(self.clips), list[list[Window]]()
         while left and len(batches) < share * (len(batches) + left / self._per_trimmed):
             batch = list[Window]()
             room = self.plan.batch_size  # utterances
             windows = min(most_windows, self._windows_for(room)) if self.plan.stitch else min(most_windows, room)
             while left and room > 0 and len(batch) < windows:
-                fill_s = rng.uniform(0.0, WINDOW_S) if self.plan.stitch and len(batch) % 2 else 0.0
+                fill_s = rng.uniform(0.0, WINDOW_S) if next(stitched) else 0.0
                 members = self._fill(next(turns), room, fill_s)
                 room, left = room - len(members), left - len(members)
                 batch.append(Window(members, WINDOW_FRAMES, rng.getrandbits(32)))

@@ -80,6 +80,15 @@ def test_the_share_of_full_windows_is_kept_where_seconds_and_not_clips_limit_a_b
     assert 0.11 < sum(batch[0].frames == WINDOW_FRAMES for batch in batches) / len(batches) < 0.14
 
 
+def test_batches_of_one_window_are_single_clips_and_stitched_ones_in_turn() -> None:
+    """With room for one window in a batch, stitching once never happened."""
+    clips = [Clip(1.0 + index % 5) for index in range(2000)]
+    full = [batch for batch in LengthBatches(clips, replace(SHORT, batch_seconds=30.0)) if batch[0].frames == WINDOW_FRAMES]
+    assert all(len(batch) == 1 for batch in full)
+    stitched = sum(len(batch[0].rows) > 1 for batch in full) / len(full)
+    assert 0.3 < stitched < 0.6
+
+
 def test_windows_that_are_not_stitched_hold_one_clip() -> None:
     clips = [Clip(1.0 + index % 5) for index in range(500)]
     assert all(len(window.rows) == 1 for batch in LengthBatches(clips, replace(SHORT, stitch=False)) for window in batch)
