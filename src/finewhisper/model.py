@@ -21,7 +21,7 @@ from finewhisper.audio import Seconds
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
 
-Kind = Literal["adapter", "transformers", "ctranslate2"]
+Kind = Literal["adapter", "transformers", "ctranslate2", "onnx"]
 CARD_NAME = "finewhisper.json"
 
 #: What each kind needs beside its weights, and the command that makes it good.
@@ -29,7 +29,10 @@ _NEEDED = {
     "adapter": ("adapter_config.json", "adapter_model.safetensors"),
     "transformers": ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json"),
     "ctranslate2": ("config.json", "model.bin"),  # the engine asks for tokenizer.json, convert can do without
+    "onnx": ("config.json", "generation_config.json", "tokenizer.json"),
 }
+#: Where the weights of each kind lie, for their size and fingerprint; safetensors are found by ``weight_files``.
+_WEIGHTS = {"ctranslate2": ("model.bin",), "onnx": ("onnx/*.onnx", "onnx/*.onnx_data")}
 
 
 class Context(BaseModel):
@@ -145,7 +148,13 @@ class ModelFolder:
 
     def fingerprint(self) -> str:
         """The SHA-256 of the weights: what ties an adapter to its base."""
-        return sha256(*([self.path / "model.bin"] if self.kind == "ctranslate2" else self.weight_files()))
+        return sha256(*self.stored_weights())
+
+    def stored_weights(self) -> list[Path]:
+        """The files that hold the weights, whatever the kind. Raises: ModelError: there are none that can be read safely."""
+        if self.kind not in _WEIGHTS:
+            return self.weight_files()
+        return sorted(path for pattern in _WEIGHTS[self.kind] for path in self.path.glob(pattern))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -172,7 +181,8 @@ def _sniff(path: Path) -> Kind:
     kind = _read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
-    return "transformers"
+    only_graphs = any(path.glob("onnx/*.onnx")) and not any(path.glob("*.safetensors"))
+    return "onnx" if only_graphs else "transformers"
 
 
 def _is_ctranslate2(path: Path) -> bool:

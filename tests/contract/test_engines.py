@@ -25,7 +25,11 @@ pytestmark = pytest.mark.real
 
 #: For each engine the fixtures that hold an English-only tiny model, quick enough for everything that needs one language only, and
 #: the multilingual base model.
-ENGINES = {"ctranslate2": ("tiny_en_ct2_model", "base_ct2_model"), "transformers": ("tiny_en_model", "base_model")}
+ENGINES = {
+    "ctranslate2": ("tiny_en_ct2_model", "base_ct2_model"),
+    "transformers": ("tiny_en_model", "base_model"),
+    "onnx": ("tiny_en_onnx_model", "base_onnx_model"),
+}
 
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 

@@ -12,11 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES
+from finewhisper.errors import ModelError
+from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
 #: Whisper writes its first time within the first second (Radford et al. 2022, section 4.5), in steps of 20 ms.
 _MAX_INITIAL_TIMESTAMP_INDEX = 50
 _ADDED_TOKEN_FIELDS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+
+
+def checked_vocabulary(source: ModelFolder) -> Vocabulary:
+    """The tokenizer of a transformers folder. Raises: ModelError: it does not fit the weights."""
+    vocabulary = Vocabulary.load(source.path)
+    if vocabulary.size != source.config.get("vocab_size"):
+        raise ModelError(
+            f"{source.path}: tokenizer.json has {vocabulary.size} tokens, config.json says {source.config.get('vocab_size')}; "
+            "copy the tokenizer of the model that this one was made from"
+        )
+    return vocabulary
 
 
 def write(target: Path, vocabulary: Vocabulary, config: dict[str, Any], decoding: dict[str, Any]) -> None:

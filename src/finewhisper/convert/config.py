@@ -10,6 +10,13 @@ from pydantic import Field
 from finewhisper.config import Config, Flag
 
 Quantization = Literal["float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"]
+Target = Literal["transformers", "ctranslate2", "onnx"]
+#: What each kind of folder can store its weights as; the first is the default.
+QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
+    "transformers": ("float32", "float16"),
+    "ctranslate2": ("float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"),
+    "onnx": ("float32", "float16", "int8"),
+}
 
 
 class ConvertConfig(Config):
@@ -25,14 +32,15 @@ class ConvertConfig(Config):
     target: Annotated[Path, Flag(positional=True)]
     """Folder to write."""
 
-    to: Literal["transformers", "ctranslate2"]
-    """What to write: ctranslate2 for fast inference, transformers for fine-tuning."""
+    to: Target
+    """What to write: ctranslate2 for fast inference, onnx for browsers and onnxruntime, transformers for fine-tuning."""
 
     quantization: Annotated[Quantization, Flag(alias="-q")] = "float32"
-    """Type of the stored weights; int8 makes the smallest and, on CPUs, fastest copy. A transformers folder takes float32 or float16."""
+    """Type of the stored weights; int8 makes the smallest and, on CPUs, fastest copy. An onnx folder takes float32, float16 or int8, a
+    transformers folder float32 or float16."""
 
     verify: bool = True
-    """Compare the copy with its source; needs both engines (the extras train and ct2)."""
+    """Compare the copy with its source; needs both engines (the extras train, and ct2 or onnx)."""
 
     verify_audio: tuple[Path, ...] = ()
     """Audio files to compare on; without these and --manifest it is one generated clip, which shows broken weights but says little

@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from finewhisper import audio, manifest
-from finewhisper.convert import to_ctranslate2, to_transformers, verify
-from finewhisper.convert.config import ConvertConfig
+from finewhisper.convert import to_ctranslate2, to_onnx, to_transformers, verify
+from finewhisper.convert.config import QUANTIZATIONS, ConvertConfig
 from finewhisper.convert.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
 from finewhisper.files import atomic_folder, require_absent
-from finewhisper.model import ModelFolder, versions
+from finewhisper.model import Kind, ModelFolder, versions
 from finewhisper.vocabulary import language_code
 
 
@@ -48,34 +48,49 @@ def run(config: ConvertConfig) -> Converted:
     """
     source = _open_source(config)
     require_absent(config.target, replace=config.overwrite)
-    clips = _clips(config)
+    clips = _clips(config, source)
     with atomic_folder(config.target, replace=config.overwrite) as folder:
         _write(source, folder, config)
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config) if config.verify else None
         record = {"source": _identity(source), "quantization": config.quantization, **(agreement.record() if agreement else {})}
-        changes = {"verification": record, "versions": versions("ctranslate2", "torch", "transformers")}
+        changes = {"verification": record, "versions": versions("ctranslate2", "onnx", "onnxruntime", "torch", "transformers")}
         source.card.model_copy(update=changes).write(folder)
-        size = sum(path.stat().st_size for path in folder.iterdir() if path.name == "model.bin" or path.suffix == ".safetensors")
+        size = sum(path.stat().st_size for path in copy.stored_weights())
     return Converted(config.source, config.target, config.quantization, size, agreement)
+
+
+#: What each kind is made from.
+_SOURCES: dict[str, tuple[Kind, ...]] = {
+    "transformers": ("ctranslate2",),
+    "ctranslate2": ("transformers",),
+    "onnx": ("transformers",),
+}
 
 
 def _open_source(config: ConvertConfig) -> ModelFolder:
     source = ModelFolder.open(config.source)
     if source.kind == config.to:
         raise UsageError(f"--to {config.to}: {config.source} is a {source.kind} folder already")
-    if config.to == "transformers" and config.quantization not in get_args(to_transformers.Precision):
-        raise UsageError(
-            f"--quantization {config.quantization}: a transformers folder holds {' or '.join(get_args(to_transformers.Precision))}"
-        )
-    return ModelFolder.open(config.source, "transformers" if config.to == "ctranslate2" else "ctranslate2")
+    known = QUANTIZATIONS[config.to]
+    if config.quantization not in known:
+        raise UsageError(f"--quantization {config.quantization}: a {config.to} folder holds {', '.join(known[:-1])} or {known[-1]}")
+    return ModelFolder.open(config.source, *_SOURCES[config.to])
 
 
-def _clips(config: ConvertConfig) -> list[Clip]:
+#: The library that runs a kind, and the extra that brings it.
+_LIBRARIES = {
+    "transformers": (("torch", "train"), ("transformers", "train")),
+    "ctranslate2": (("ctranslate2", "ct2"),),
+    "onnx": (("onnx", "onnx"), ("onnxruntime", "onnx")),
+}
+
+
+def _clips(config: ConvertConfig, source: ModelFolder) -> list[Clip]:
     """What to compare on, read before any work is done so that a wrong path shows at once."""
     if not config.verify:
         return []
-    for library, extra in (("torch", "train"), ("transformers", "train"), ("ctranslate2", "ct2")):
+    for library, extra in (*_LIBRARIES[source.kind], *_LIBRARIES[config.to]):
         if find_spec(library) is None:
             raise MissingExtraError(f"{library}, to compare the copy with its source (--no-verify leaves that out),", extra)
     language = language_code(config.language) if config.language else None
@@ -89,6 +104,8 @@ def _clips(config: ConvertConfig) -> list[Clip]:
 def _write(source: ModelFolder, folder: Path, config: ConvertConfig) -> None:
     if config.to == "ctranslate2":
         to_ctranslate2.write(source, folder, config.quantization)
+    elif config.to == "onnx":
+        to_onnx.write(source, folder, config.quantization)
     else:
         to_transformers.write(source, folder, "float16" if config.quantization == "float16" else "float32")
 
