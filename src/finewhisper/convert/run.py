@@ -74,7 +74,8 @@ def _open_source(config: ConvertConfig) -> ModelFolder:
         raise UsageError(f"--to {config.to}: {config.source} is a {source.kind} folder already")
     known = QUANTIZATIONS[config.to]
     if config.quantization not in known:
-        raise UsageError(f"--quantization {config.quantization}: a {config.to} folder holds {', '.join(known[:-1])} or {known[-1]}")
+        listed = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise UsageError(f"--quantization {config.quantization}: --to {config.to} takes {listed}")
     return ModelFolder.open(config.source, *_SOURCES[config.to])
 
 
