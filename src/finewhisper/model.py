@@ -44,7 +44,7 @@ class Context(BaseModel):
     trimmed: bool = False
     margin_s: Seconds = 1.0  #: silence after the clip at inference
     trained_margin_s: tuple[Seconds, Seconds] | None = None  #: the range of margins met in training
-    full_window_share: float | None = None  #: share of training batches that saw 30 s
+    full_window_share: float | None = None  #: share of training batches that were 30 s windows
     calibration: Mapping[str, Any] | None = None  #: how ``margin_s`` was chosen by ``evaluate --context-sweep``
 
 
