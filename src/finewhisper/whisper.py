@@ -21,7 +21,9 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import WhisperForConditionalGeneration
+from transformers import AttentionInterface, AttentionMaskInterface, WhisperForConditionalGeneration
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoder
 
@@ -31,6 +33,47 @@ from finewhisper.vocabulary import IGNORED
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # its libraries' concern, not a user's
 transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
+
+
+#: Keys up to which :func:`attention` multiplies matrices: 7.5 s of sound. For more, the scores need too much memory.
+_FEW_KEYS = 384
+
+
+def attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' scaled dot-product attention, but for training in bfloat16 on a CPU, where it is made of plain matrix products.
+
+    torch's fused kernel is made for long sequences; its backward pass takes 1.5 times as long as the products for 290 positions, three
+    times as long for 120 (``benchmarks/LOG.md``).
+
+    Args:
+        query: (batch, heads, positions, width), as ``key`` and ``value`` are.
+    """
+    learning = torch.is_grad_enabled() and query.device.type == "cpu" and query.dtype == torch.bfloat16
+    additive = attention_mask is None or attention_mask.is_floating_point()
+    if not (learning and additive and dropout == 0.0 and key.shape[2] <= _FEW_KEYS):
+        result: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return result
+    scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(2, 3)
+    if attention_mask is not None:
+        scores = scores + attention_mask.to(scores.dtype)
+    elif query.shape[2] > 1 and getattr(module, "is_causal", False):
+        scores = scores.masked_fill(torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1), -torch.inf)
+    return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("finewhisper", attention)
+AttentionMaskInterface.register("finewhisper", sdpa_mask)
 
 
 class LengthAwareEncoder(WhisperEncoder):  # type: ignore[misc]
@@ -151,7 +194,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
         model, report = LengthAwareWhisper.from_pretrained(
             folder.path,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation="finewhisper",
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,

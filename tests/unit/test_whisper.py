@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finewhisper import manifest, whisper
 from finewhisper.errors import ModelError
@@ -84,6 +85,25 @@ def test_thirty_positions_of_silence_stand_for_all_of_it(base_model: Path, capti
     full, condensed, short = loss(3000), loss(400, blocks), loss(400)
     assert abs(condensed - full) < 0.1 * full
     assert abs(condensed - full) < 0.3 * abs(short - full)
+
+
+@pytest.mark.parametrize("queries", ["all", "causal", "weighed"])
+def test_attention_by_products_is_scaled_dot_product_attention(queries: str) -> None:
+    def inputs() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        return [torch.randn(2, 4, 20, 16, generator=generator).bfloat16().requires_grad_() for _ in range(3)]
+
+    module = torch.nn.Module()
+    module.is_causal = queries == "causal"  # type: ignore[assignment]
+    mask = whisper.attention_weight(16, torch.tensor([[2, 5, 9, 1]]), torch.bfloat16) if queries == "weighed" else None
+    ours, fused = inputs(), inputs()
+    found, _ = whisper.attention(module, *ours, mask)
+    expected, _ = sdpa_attention_forward(module, *fused, mask)
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
+    for result in (found, expected):
+        result.square().sum().backward()
+    for one, other in zip(ours, fused, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=5e-2, rtol=5e-2)
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(random_model: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class FinetuneConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's weight decay."""
 
-    margin_s: tuple[Seconds, Seconds] = (0.1, 1.0)
+    margin_s: tuple[Seconds, Seconds] = (0.1, 0.5)
     """Range of the random silence after the longest clip of a batch, seconds."""
     full_window_share: float = Field(0.5, ge=0, le=1)
     """Share of the batches that are 30 s windows; their silence is condensed, so that they cost little more than the others."""
