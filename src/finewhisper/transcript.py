@@ -21,6 +21,16 @@ class DecodeOptions:
     batch_size: int = 16  #: clips decoded together
     max_tokens_per_second: float = 25.0  #: stops runaway loops; the fastest speech in the densest script needs about 16
     prompt: str = ""  #: previous text that the model sees before the clip
+    word_timestamps: bool = False  #: the time of each word, too
+    temperature: float = 0.0  #: above 0 tokens are drawn by chance, the rarer ones the more often the higher it is
+    seed: int = 0  #: of that chance
+    fallback: tuple[float, ...] = (
+        0.2,
+        0.4,
+        0.6,
+        0.8,
+        1.0,
+    )  #: temperatures to decode a window with whose text loops, one after the other; those of OpenAI
 
 
 @dataclass(frozen=True)

@@ -220,19 +220,23 @@ class Vocabulary:
         return not (started and spoken)
 
     def segments(self, tokens: Sequence[int], duration_s: Seconds) -> list[Segment]:
-        """Cut a decoded window at its timestamps; without any it is one segment from 0 to ``duration_s``.
+        """The segments of :meth:`pieces`."""
+        return [segment for segment, _ in self.pieces(tokens, duration_s)]
+
+    def pieces(self, tokens: Sequence[int], duration_s: Seconds) -> list[tuple[Segment, list[int]]]:
+        """Cut a decoded window at its timestamps, into segments and their text tokens; without any it is one from 0 to ``duration_s``.
 
         A start without an end closes at ``duration_s``; times run forward and stay inside the clip whatever the model wrote.
         """
-        pieces: list[Segment] = []
+        pieces: list[tuple[Segment, list[int]]] = []
         start_s = 0.0
         text: list[int] = []
 
         def close(end_s: Seconds) -> None:
             words = self.decode(text).strip()
             if words:
-                begin = min(max(start_s, pieces[-1].end_s if pieces else 0.0), duration_s)
-                pieces.append(Segment(words, begin, min(max(end_s, begin), duration_s)))
+                begin = min(max(start_s, pieces[-1][0].end_s if pieces else 0.0), duration_s)
+                pieces.append((Segment(words, begin, min(max(end_s, begin), duration_s)), list(text)))
             text.clear()
 
         for token in tokens:

@@ -11,8 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from finewhisper import progress as reports
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
 from finewhisper.engines.base import Engine
+from finewhisper.errors import MemoryLimitError
+from finewhisper.transcribe import guards
 from finewhisper.transcribe.finishing import finish
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, left_over, plan
@@ -49,6 +52,7 @@ class _Job:
     clip: _Clip
     span: Span
     covered_s: Seconds = 0.0  #: what it adds to the progress: its own length and the silence before it
+    tried: tuple[Transcript, ...] = ()  #: what was heard in it so far, with one temperature after the other
 
     @property
     def waveform(self) -> Waveform:
@@ -136,17 +140,37 @@ class Transcriber:
         return best, totals[best] / count
 
     def _decode(self, jobs: list[_Job], progress: Progress | None) -> None:
-        """Run the engine over windows of all clips, and then over the speech that it left at their ends."""
+        """Run the engine over windows of all clips; then over those it failed on, and over the speech that it left at their ends."""
         while jobs:
             left: list[_Job] = []
             for batch, language in self._batches(jobs):
-                options = replace(self.options, language=language, batch_size=len(batch))
-                heard = self.engine.transcribe([job.waveform for job in batch], options)
-                for job, transcript in zip(batch, heard, strict=True):
-                    left += self._heard(job, transcript)
-                if progress is not None:
-                    progress(sum(job.covered_s for job in batch))
+                for job, transcript in zip(batch, self._run(batch, language), strict=True):
+                    tried = (*job.tried, transcript)
+                    if len(tried) <= len(self.options.fallback) and guards.loops(transcript.text):
+                        left.append(replace(job, tried=tried))
+                        continue
+                    left += self._heard(job, guards.best(tried))
+                    if progress is not None and job.covered_s:
+                        progress(job.covered_s)
             jobs = left
+
+    def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
+        """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
+        attempts = len(batch[0].tried)
+        temperature = self.options.fallback[attempts - 1] if attempts else self.options.temperature
+        options = replace(self.options, language=language, temperature=temperature, batch_size=len(batch))
+        try:
+            return self.engine.transcribe([job.waveform for job in batch], options)
+        except MemoryLimitError:
+            if len(batch) == 1:
+                raise
+        half = len(batch) // 2
+        if self.options.batch_size > 1:
+            self.options = replace(self.options, batch_size=max(self.options.batch_size // 2, 1))
+        reports.note(
+            f"memory does not hold {len(batch)} windows at once: going on with {half}; --batch-size {self.options.batch_size} avoids this"
+        )
+        return self._run(batch[:half], language) + self._run(batch[half:], language)
 
     def _heard(self, job: _Job, transcript: Transcript) -> list[_Job]:
         """Note what was heard in a window; the windows that have to be decoded after it."""
@@ -162,10 +186,10 @@ class Transcriber:
 
     def _batches(self, jobs: list[_Job]) -> Iterator[tuple[list[_Job], str | None]]:
         """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all."""
-        groups: dict[tuple[str | None, int], list[_Job]] = {}
+        groups: dict[tuple[str | None, int, int], list[_Job]] = {}
         for job in jobs:
-            groups.setdefault((job.clip.language, self.engine.frames(job.waveform)), []).append(job)
-        for (language, frames), group in sorted(groups.items(), key=lambda item: -item[0][1]):
+            groups.setdefault((job.clip.language, self.engine.frames(job.waveform), len(job.tried)), []).append(job)
+        for (language, frames, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
             group.sort(key=lambda job: -job.span.duration_s)
             size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
             for first in range(0, len(group), size):
