@@ -160,17 +160,20 @@ class Vocabulary:
         text = str(self.tokenizer.id_to_token(token))
         return float(text[2:-2])
 
-    def prompt(self, language: str | None, task: Task = "transcribe", *, timestamps: bool, previous: str = "") -> list[int]:
+    def prompt(
+        self, language: str | None, task: Task = "transcribe", *, timestamps: bool, previous: str = "", hotwords: Sequence[str] = ()
+    ) -> list[int]:
         """The tokens before the text: exactly one ``<|startoftranscript|>``, whatever the model.
 
         Args:
             language: a code or name; None only for English-only models.
             previous: text that came before, placed after ``<|startofprev|>``; its last 223 tokens are used, as OpenAI does.
+            hotwords: terms to expect, placed before that text, up to half of these tokens.
 
         Raises:
             UsageError: the language is unknown, or the model cannot do what is asked.
         """
-        context = [self.previous_text, *self.encode(" " + previous.strip())[-(MAX_TOKENS // 2 - 1) :]] if previous.strip() else []
+        context = self._context(previous.strip(), ", ".join(word.strip() for word in hotwords))
         if self.multilingual:
             if language is None:
                 raise UsageError("a multilingual model needs a language: pass --language, or give each manifest line a 'language'")
@@ -185,6 +188,12 @@ class Vocabulary:
                 )
             start = [self.start_of_transcript]
         return context + start + ([] if timestamps else [self.no_timestamps])
+
+    def _context(self, previous: str, glossary: str) -> list[int]:
+        room = MAX_TOKENS // 2 - 1
+        terms = self.encode(f" {glossary}.")[: room // 2] if glossary else []
+        said = self.encode(" " + previous)[-(room - len(terms)) :] if previous else []
+        return [self.previous_text, *terms, *said] if terms or said else []
 
     def encode(self, text: str) -> list[int]:
         """Plain text to ids; a control token spelt out in ``text`` stays plain text."""

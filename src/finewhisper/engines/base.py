@@ -131,7 +131,10 @@ class Engine(ABC):
         try:
             languages = self._languages(features, options)
             prompts = [
-                self.vocabulary.prompt(code, options.task, timestamps=options.timestamps, previous=options.prompt) for code, _ in languages
+                self.vocabulary.prompt(
+                    code, options.task, timestamps=options.timestamps, previous=options.prompt, hotwords=options.hotwords
+                )
+                for code, _ in languages
             ]
             budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
             hypotheses = [
