@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,16 +11,28 @@ from finewhisper.transcript import Transcript
 
 Change = Callable[[str], str]
 
-#: Inside a word or number a mark is spelling: don't, 3.14, 12:30, e-mail.
-_MARKS = re.compile(r"(?<=[^\W_])(?P<inner>['’.,:/\-‐])(?=[^\W_])|(?P<dash>[–—―…~～·]|--+)|(?P<mark>[^\w\s%‰°$€£¥₩₽+=<>&@#*^|`])|_")
-_CJK = r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-_INNER_CJK = re.compile(f"(?<={_CJK})['’.,:/\\-‐](?={_CJK})")
+#: Inside a word or number these are spelling: don't, 3.14, 12:30, e-mail.
+_INNER = frozenset("'’.,:/-‐")
+#: Unicode counts these as punctuation, but they are read aloud.
+_SPOKEN = frozenset("%‰@#&*§")
 
 
 def without_punctuation(text: str) -> str:
     """Punctuation is deleted, dashes become spaces; apostrophes, points and hyphens inside words and numbers stay."""
-    spelt = _MARKS.sub(lambda found: found["inner"] or (" " if found["dash"] else ""), _INNER_CJK.sub("", text))
-    return " ".join(spelt.split())
+    return " ".join("".join(map(_kept, f" {text}", text, f"{text[1:]} ")).split())
+
+
+def _kept(before: str, mark: str, after: str) -> str:
+    """What becomes of a character between its neighbours."""
+    category = unicodedata.category(mark)
+    if category[0] != "P" or mark in _SPOKEN or (mark in _INNER and _spells(before) and _spells(after)):
+        return mark
+    return " " if category == "Pd" or mark == "…" else ""
+
+
+def _spells(character: str) -> bool:
+    """Whether it is a letter or digit of a script with spaces."""
+    return character.isalnum() and unicodedata.east_asian_width(character) not in "WF"
 
 
 def changed(transcript: Transcript, changes: list[Change]) -> Transcript:
