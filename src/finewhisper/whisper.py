@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,42 @@ class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
         logits = self.proj_out(hidden[counted])  # (labelled positions, vocabulary)
         total = nn.functional.cross_entropy(logits.float(), labels[counted], reduction="sum")
         return Seq2SeqLMOutput(loss=total / (counted.sum() if num_items_in_batch is None else num_items_in_batch))
+
+
+@contextmanager
+def cross_attention(
+    model: WhisperForConditionalGeneration, heads: Sequence[tuple[int, int]], positions: int
+) -> Iterator[list[torch.Tensor]]:
+    """Watch how some of the decoder's heads look at the audio: a list that a forward pass of one clip fills.
+
+    Fast attention gives no weights, so they are computed again from the queries and keys of the layers that are asked for.
+
+    Args:
+        heads: (layer, head) of each head.
+        positions: of the encoder's output that count; the silence behind them gets no weight.
+
+    Yields:
+        For each layer in ``heads`` the weights (its heads, tokens, positions).
+    """
+    weights: list[torch.Tensor] = []
+
+    def watch(wanted: list[int], module: Any, arguments: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        hidden, audio = arguments[0] if arguments else named["hidden_states"], named["key_value_states"][0, :positions]
+        shape = (-1, module.num_heads, module.head_dim)
+        queries = module.q_proj(hidden[0]).view(shape).transpose(0, 1)[wanted] * module.scaling  # (heads, tokens, head_dim)
+        keys = module.k_proj(audio).view(shape).transpose(0, 1)[wanted]  # (heads, positions, head_dim)
+        weights.append((queries @ keys.transpose(1, 2)).float().softmax(dim=-1))
+
+    handles = []
+    for index, layer in enumerate(model.model.decoder.layers):
+        wanted = [head for place, head in heads if place == index]
+        if wanted:
+            handles.append(layer.encoder_attn.register_forward_pre_hook(functools.partial(watch, wanted), with_kwargs=True))
+    try:
+        yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any) -> LengthAwareWhisper:
