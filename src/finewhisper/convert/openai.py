@@ -139,9 +139,12 @@ def _pair(name: str, original: str, shape: tuple[int, ...]) -> Iterator[Tensor]:
 
 
 class Checkpoint:
-    """A ``.pt`` file of OpenAI's ``whisper``, or of a trainer that writes the same: tensors and numbers, and nothing that runs."""
+    """A ``.pt`` file of OpenAI's ``whisper``, or of a trainer that writes the same: tensors and numbers, and nothing that runs.
 
-    stored = "float16 or float32"  #: replaced by what the file holds
+    Attributes:
+        dimensions: the network's measures.
+        stored: the type of its matrices, such as ``float16``.
+    """
 
     def __init__(self, path: Path) -> None:
         """Map the file into memory.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from finewhisper import progress
 from finewhisper.convert import companions, openai
 from finewhisper.convert.ggml_blocks import BLOCK, BLOCK_TYPES
@@ -40,7 +42,7 @@ def write(source: ModelFolder, target: Path, quantization: str) -> None:
             f"--quantization {quantization}: {source.path} is {dimensions.n_text_state} wide, and blocks of {BLOCK} do not fit; use f16"
         )
     tensors = Tensors(source)
-    if _OUTPUT in tensors and (tensors[_OUTPUT] != tensors[_EMBEDDING]).any():
+    if _OUTPUT in tensors and not np.array_equal(tensors[_OUTPUT], tensors[_EMBEDDING]):
         raise UnsupportedError(f"{source.path}: has an output matrix of its own, which whisper.cpp has no place for; use --to ctranslate2")
     layout = openai.layout(dimensions)
     with (target / GGML_NAME).open("wb") as stream:

@@ -10,6 +10,7 @@ Source: ``whisper.h`` of whisper.cpp 1.8; the structures are checked against the
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import deque
 from ctypes import POINTER, c_bool, c_char_p, c_float, c_int, c_size_t, c_void_p
 from functools import lru_cache
@@ -24,7 +25,7 @@ from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
 Float32 = npt.NDArray[np.float32]
 
 _GREEDY = 0  # WHISPER_SAMPLING_GREEDY
-_ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
+_WARNING_LEVEL, _ERROR_LEVEL = 3, 4  # GGML_LOG_LEVEL_WARN and _ERROR; 5 continues a line of any level
 _LogCallback = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 
 
@@ -60,7 +61,7 @@ _errors: deque[str] = deque(maxlen=5)
 
 
 def _keep(level: int, text: bytes, _: Any) -> None:
-    if level == _ERROR_LEVEL:
+    if level in (_WARNING_LEVEL, _ERROR_LEVEL):
         _errors.append(text.decode("utf-8", "replace").strip())
 
 
@@ -78,8 +79,8 @@ class Network:
         """
         self._library, self._threads, self._positions = load_library(), threads, 0
         _errors.clear()
-        self._context = self._library.whisper_init_from_file_with_params(str(path).encode(), _context_params(self._library))
-        if not self._context:
+        self._context = self._library.whisper_init_from_file_with_params(os.fsencode(path), _context_params(self._library))
+        if not self._context or "no tensors loaded" in _reason():  # a file cut short in its head, which the library lets pass
             raise ModelError(f"{path}: whisper.cpp cannot load it ({_reason()}); convert the original model again")
         self.n_vocab, self.n_mels, self.file_type = (
             int(getattr(self._library, f"whisper_model_{name}")(self._context)) for name in ("n_vocab", "n_mels", "ftype")

@@ -13,13 +13,14 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from finewhisper.audio import Waveform
 from finewhisper.engines.base import Engine, Features, Hypothesis
 from finewhisper.engines.libwhisper import Network
 from finewhisper.engines.rules import Rules, Scores, log_sum_exp
 from finewhisper.engines.search import greedy
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.model import ModelFolder
-from finewhisper.transcript import DecodeOptions
+from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import Vocabulary
 
 #: ``enum ggml_ftype`` without f32, which whisper.cpp loads and then cannot run: its convolutions take 16-bit weights only, and it ends
@@ -83,14 +84,12 @@ class WhisperCppEngine(Engine):
         """Not offered. Raises: UnsupportedError."""
         raise UnsupportedError("whisper.cpp keeps the encoder's output to itself; use another engine to look at it")
 
-    def _decode(self, features: Features, clips: list[Any], options: DecodeOptions) -> list[Any]:
+    def _decode(self, features: Features, clips: list[Waveform], options: DecodeOptions) -> list[Transcript]:
         """Clip by clip, because the network remembers one: detecting the language and writing then share one pass of the encoder."""
-        singles = ((features[index : index + 1], clip) for index, clip in enumerate(clips))
-        return [
-            transcript
-            for clip_features, clip in singles
-            for transcript in super(WhisperCppEngine, self)._decode(clip_features, [clip], options)
-        ]
+        transcripts: list[Transcript] = []
+        for index, clip in enumerate(clips):
+            transcripts += super()._decode(features[index : index + 1], [clip], options)
+        return transcripts
 
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
         codes, ids = zip(*self.vocabulary.languages.items(), strict=True)

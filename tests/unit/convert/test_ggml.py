@@ -19,8 +19,10 @@ from finewhisper.convert.ggml_blocks import BLOCK_TYPES, dequantize, quantize
 from finewhisper.convert.ggml_format import _TENSOR_TYPES, FILE_TYPES, GgmlFile
 from finewhisper.convert.run import run
 from finewhisper.convert.weights import largest_error
+from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError, ModelError, UnsupportedError, UsageError
 from finewhisper.model import GGML_NAME, Context, ModelCard, ModelFolder
+from finewhisper.transcript import DecodeOptions
 
 Make = Callable[..., Path]
 COMPANIONS = ("generation_config.json", "preprocessor_config.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer.json")
@@ -114,6 +116,21 @@ def test_every_type_is_read_back_as_closely_as_it_was_stored(make_random: Make, 
     assert (error > 0) == (quantization != "f32")
     assert largest_error(to_hf(copy, tmp_path / "back"), copy) == 0
     assert GgmlFile(copy.path / GGML_NAME).stored == quantization
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("kind", "quantization"),
+    [("multilingual", "q5_1"), ("English-only", "q4_0"), ("large-v3", "q8_0"), ("turbo and distil: few decoder layers", "q5_0")],
+)
+def test_every_shape_and_type_runs_in_whisper_cpp(make_random: Make, tmp_path: Path, kind: str, quantization: str) -> None:
+    pytest.importorskip("_pywhispercpp")
+    vocabulary, changes = KINDS[kind]
+    engine = load_engine(to_gg(make_random(vocabulary, **changes), tmp_path / "ggml", quantization), device="cpu", threads=1)
+    assert engine.precision == quantization
+    clip = verify.generated_clip().waveform[:8000]
+    assert engine.transcribe([clip], DecodeOptions(language="en"))[0].duration_s == 0.5
+    assert len(engine.detect_languages([clip])[0]) == {"en": 1, "v2": 99, "v3": 100}[vocabulary]
 
 
 @pytest.mark.real

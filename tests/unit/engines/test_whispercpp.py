@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +59,6 @@ def test_scores_are_the_source_s_whatever_context_came_before(random_model: Path
         np.testing.assert_allclose(network.scores(tokens[4:], 4), whole, atol=2e-3 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize(
-    ("kind", "changes"),
-    [("en", {}), ("v3", {"num_mel_bins": 128}), ("v3", {"num_mel_bins": 128, "encoder_layers": 3, "decoder_layers": 1}), ("v2", {})],
-)
-@pytest.mark.parametrize("quantization", ["f16", "q8_0", "q5_0"])
-def test_every_shape_and_type_runs(make_random: Callable[..., Path], tmp_path: Path, kind: str, changes: Any, quantization: str) -> None:
-    engine = load_engine(ggml(make_random(kind, **changes), tmp_path / "ggml", quantization), device="cpu", threads=1)
-    assert engine.precision == quantization
-    (transcript,) = engine.transcribe([generated_clip().waveform[:8000]], DecodeOptions(language="en"))
-    assert transcript.duration_s == 0.5
-    if kind != "en":
-        assert len(engine.detect_languages([generated_clip().waveform[:8000]])[0]) == (100 if kind == "v3" else 99)
-
-
 def test_a_language_is_detected_with_the_encoding_that_writing_needs(random_model: Path, tmp_path: Path, monkeypatch: Any) -> None:
     engine = load_engine(ggml(random_model, tmp_path / "ggml"), device="cpu", threads=1)
     encoded = []
@@ -99,12 +84,15 @@ def test_what_cannot_be_honoured_is_refused(random_model: Path, tmp_path: Path) 
 
 def test_damaged_and_mismatched_folders_are_named(random_model: Path, tiny_en_model: Path, tmp_path: Path) -> None:
     folder = ggml(random_model, tmp_path / "ggml")
+    path = folder.path / GGML_NAME
+    whole = path.read_bytes()
+    for size in (100, 200_000, len(whole) // 2, len(whole) - 3000):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ModelError, match=r"ggml-model\.bin: whisper\.cpp cannot load it \(.+\)"):
+            load_engine(folder)
+    path.write_bytes(whole)
     shutil.copyfile(tiny_en_model / "tokenizer.json", folder.path / "tokenizer.json")
     with pytest.raises(ModelError, match=r"tokenizer\.json has 51864 tokens, ggml-model\.bin has 51865"):
-        load_engine(folder)
-    path = folder.path / GGML_NAME
-    path.write_bytes(path.read_bytes()[:200_000])
-    with pytest.raises(ModelError, match=r"ggml-model\.bin: whisper\.cpp cannot load it \(.+\)"):
         load_engine(folder)
 
 
