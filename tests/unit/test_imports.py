@@ -15,7 +15,7 @@ import pytest
 import finewhisper
 
 #: Libraries that only an extra brings.
-OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "torch", "transformers"]
+OPTIONAL = ["_pywhispercpp", "accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "torch", "transformers"]
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {

@@ -3,6 +3,9 @@
 Three things are compared. Every stored weight (:mod:`finewhisper.convert.weights`). For each of some clips the encoder's output, over
 the full 30 s and over a window cut to the clip: the root mean square of the difference, relative to that of the source. And the tokens
 that each model writes greedily for it: the share that an alignment finds equal; this alone sees tokenizer, prompts and suppressed tokens.
+
+whisper.cpp keeps its encoder's output to itself, so of a ggml copy the weights and the tokens are compared; where an engine cannot run
+one of both at all, the weights alone.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy.typing as npt
 
 from finewhisper import progress
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, Seconds, Waveform
+from finewhisper.convert.ggml_format import GgmlFile
 from finewhisper.convert.weights import largest_error
 from finewhisper.engines import load_engine
 from finewhisper.engines.base import Engine, token_budget
@@ -63,12 +67,20 @@ _BOUNDS = {
     "bfloat16": Bound(2**-8, 8e-2, 0.80),
     "int16": Bound(0.51 / 2**10, 5e-2, 0.85),
     "int8": Bound(0.51 / 127, 0.25, 0.50),
+    # whisper.cpp's: half a step of a block, and the rounding of its scale to 16 bits; q5_0 and q4_0 have a step less on one side of zero
+    "f32": Bound(0.0, 0.0, 1.0),
+    "f16": Bound(2**-11, 5e-3, 0.95),
+    "q8_0": Bound(0.51 / 127 + 2**-11, 0.25, 0.50),
+    "q5_0": Bound(1.01 / 16, 0.5, 0.30),
+    "q5_1": Bound(1.03 / 31, 0.5, 0.30),
+    "q4_0": Bound(1.01 / 8, 1.0, 0.10),
+    "q4_1": Bound(1.03 / 15, 1.0, 0.10),
 }
 
 
 def bound(quantization: str) -> Bound:
     """The bound for a type of weights; int8_float16 and its like are int8."""
-    return _BOUNDS[quantization.split("_")[0]]
+    return _BOUNDS[quantization if quantization in _BOUNDS else quantization.split("_")[0]]
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,8 @@ class Comparison:
     """One clip through both models."""
 
     name: str
-    full_error: float  #: of the encoder over 30 s
-    cut_error: float  #: of the encoder over a window cut to the clip
+    full_error: float | None  #: of the encoder over 30 s; None where an engine does not show it
+    cut_error: float | None  #: of the encoder over a window cut to the clip
     tokens: int  #: of the longer of the two outputs
     token_errors: int  #: edits between them
     judged: bool  #: whether the tokens count
@@ -92,8 +104,10 @@ class Agreement:
     bound: Bound
 
     @property
-    def encoder_error(self) -> float:
-        return max(max(clip.full_error, clip.cut_error) for clip in self.clips)
+    def encoder_error(self) -> float | None:
+        """None where an engine does not show its encoder's output."""
+        errors = [error for clip in self.clips for error in (clip.full_error, clip.cut_error) if error is not None]
+        return float(np.max(errors)) if errors else None  # a NaN among them is the result
 
     @property
     def token_agreement(self) -> float | None:
@@ -106,7 +120,7 @@ class Agreement:
         # each comparison is false for a NaN
         return (
             self.weight_error <= self.bound.weight_error
-            and self.encoder_error <= self.bound.encoder_error
+            and (self.encoder_error is None or self.encoder_error <= self.bound.encoder_error)
             and (self.token_agreement is None or self.token_agreement >= self.bound.token_agreement)
         )
 
@@ -120,23 +134,30 @@ class Agreement:
         }
 
     def __str__(self) -> str:
-        width = max(len(clip.name) for clip in self.clips)
-        lines = [f"{'clip':<{width}}  encoder 30 s  encoder cut  equal tokens"]
+        width = max((len(clip.name) for clip in self.clips), default=0)
+        lines = (
+            [f"{'clip':<{width}}  encoder 30 s  encoder cut  equal tokens"] if self.clips else ["no engine runs both: the weights alone"]
+        )
         for clip in self.clips:
             tokens = f"{clip.tokens - clip.token_errors:>5} of {clip.tokens}{'' if clip.judged else ' (no speech, not judged)'}"
-            lines.append(f"{clip.name:<{width}}  {clip.full_error:>12.1e}  {clip.cut_error:>11.1e}  {tokens}")
+            lines.append(f"{clip.name:<{width}}  {_shown(clip.full_error):>12}  {_shown(clip.cut_error):>11}  {tokens}")
         lines.append(f"largest error of a weight {self.weight_error:.1e} (allowed {self.bound.weight_error:.1e})")
-        lines.append(f"largest error of an encoder output {self.encoder_error:.1e} (allowed {self.bound.encoder_error:.1e})")
+        if self.encoder_error is not None:
+            lines.append(f"largest error of an encoder output {self.encoder_error:.1e} (allowed {self.bound.encoder_error:.1e})")
         if self.token_agreement is not None:
             lines.append(f"equal tokens {self.token_agreement:.1%} (wanted {self.bound.token_agreement:.0%})")
         return "\n".join(lines)
+
+
+def _shown(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1e}"
 
 
 def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quantization: str) -> Agreement:
     """Run both models on a CPU over ``clips``; only one of them is in memory at a time.
 
     Args:
-        source: a transformers folder, and ``copy`` a CTranslate2 one, or the other way round.
+        source: a transformers folder, and ``copy`` one of another kind, or the other way round.
         quantization: the type of the copy's weights.
 
     Raises:
@@ -144,23 +165,32 @@ def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quant
         MissingExtraError: an engine is not installed.
     """
     weight_error = largest_error(*((source, copy) if source.kind == "transformers" else (copy, source)))
-    engine = load_engine(source, device="cpu", precision="float32")
+    if not (_runs(source) and _runs(copy)):
+        return Agreement(weight_error, (), bound(quantization))
+    encoder = "ggml" not in (source.kind, copy.kind)
+    engine = load_engine(source, device="cpu", precision="auto" if source.kind == "ggml" else "float32")
     languages = [clip.language or _detect(engine, clip) for clip in clips]
-    expected = _outputs(engine, clips, languages, "source")
+    expected = _outputs(engine, clips, languages, "source", encoder)
+    source_precision = engine.precision
     del engine
     engine = load_engine(copy, device="cpu")
-    found = _outputs(engine, clips, languages, "copy")
-    # a CPU that cannot compute in the stored type computes in another one
-    limits = bound(quantization).loosened(bound(engine.precision))
+    found = _outputs(engine, clips, languages, "copy", encoder)
+    # a CPU that cannot compute in the stored type computes in another one, and a ggml source in its own
+    limits = bound(quantization).loosened(bound(engine.precision)).loosened(bound(source_precision))
     exact = limits.token_agreement >= bound("float32").token_agreement
     compared = (_comparison(clip.name, a, b, judged=clip.speech or exact) for clip, a, b in zip(clips, expected, found, strict=True))
     return Agreement(weight_error, tuple(compared), limits)
 
 
+def _runs(folder: ModelFolder) -> bool:
+    """Whether an engine can run it: none runs OpenAI's checkpoints, and whisper.cpp loads ggml's f32 but cannot compute with it."""
+    return folder.kind != "openai" and not (folder.kind == "ggml" and GgmlFile(folder.stored_weights()[0]).stored == "f32")
+
+
 @dataclass(frozen=True)
 class _Output:
-    full: Encoding
-    cut: Encoding
+    full: Encoding | None
+    cut: Encoding | None
     tokens: tuple[int, ...]
 
 
@@ -169,22 +199,22 @@ def _detect(engine: Engine, clip: Clip) -> str:
     return max(found, key=found.__getitem__)
 
 
-def _outputs(engine: Engine, clips: Sequence[Clip], languages: Sequence[str], name: str) -> list[_Output]:
+def _outputs(engine: Engine, clips: Sequence[Clip], languages: Sequence[str], name: str, encoder: bool) -> list[_Output]:
     pairs = zip(clips, languages, strict=True)
-    return [_output(engine, clip.waveform, language) for clip, language in progress.track(pairs, f"verify {name}", len(clips), "clip")]
+    return [
+        _output(engine, clip.waveform, language, encoder) for clip, language in progress.track(pairs, f"verify {name}", len(clips), "clip")
+    ]
 
 
-def _output(engine: Engine, waveform: Waveform, language: str) -> _Output:
+def _output(engine: Engine, waveform: Waveform, language: str, encoder: bool) -> _Output:
     duration_s = len(waveform) / SAMPLE_RATE
     options = DecodeOptions(language=language, timestamps=False)
     prompt = engine.vocabulary.prompt(language, timestamps=False)
     budget = min(token_budget(duration_s, len(prompt), options), _MAX_TOKENS)
     hypothesis = engine._generate(_features(engine, waveform, engine.frames(waveform)), [prompt], budget, options)[0]
-    return _Output(
-        engine.encode(_features(engine, waveform, WINDOW_FRAMES))[0],
-        engine.encode(_features(engine, waveform, context_frames(duration_s, _MARGIN_S)))[0],
-        hypothesis.tokens,
-    )
+    windows = (WINDOW_FRAMES, context_frames(duration_s, _MARGIN_S))
+    full, cut = (engine.encode(_features(engine, waveform, frames))[0] if encoder else None for frames in windows)
+    return _Output(full, cut, hypothesis.tokens)
 
 
 def _features(engine: Engine, waveform: Waveform, frames: int) -> npt.NDArray[np.float32]:
@@ -198,7 +228,9 @@ def _comparison(name: str, expected: _Output, found: _Output, *, judged: bool) -
     return Comparison(name, *errors, longer, edits.errors, judged)
 
 
-def _relative_error(expected: Encoding, found: Encoding) -> float:
+def _relative_error(expected: Encoding | None, found: Encoding | None) -> float | None:
+    if expected is None or found is None:
+        return None
     return float(np.sqrt(np.mean((expected - found) ** 2, dtype=np.float64) / np.mean(expected**2, dtype=np.float64)))
 
 

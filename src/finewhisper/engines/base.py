@@ -50,10 +50,12 @@ class Engine(ABC):
         vocabulary: the model's tokens.
         context: which lengths of context the model has learnt.
         n_mels: 80, or 128 for large-v3 and turbo.
+        encodes: whether ``encode`` is offered; a library may keep its encoder's output to itself.
     """
 
     name: str
     precision: str
+    encodes = True
 
     def __init__(self, vocabulary: Vocabulary, context: Context, n_mels: int) -> None:
         self.vocabulary, self.context, self.n_mels = vocabulary, context, n_mels
@@ -80,7 +82,11 @@ class Engine(ABC):
 
     @abstractmethod
     def encode(self, features: Features) -> npt.NDArray[np.float32]:
-        """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model)."""
+        """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model).
+
+        Raises:
+            UnsupportedError: this engine does not offer it (``encodes`` is False).
+        """
 
     def frames(self, waveform: Waveform) -> int:
         """The log-mel frames that the network sees for a clip: 3000 unless the model has learnt shorter contexts."""
