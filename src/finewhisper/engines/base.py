@@ -74,7 +74,11 @@ class Engine(ABC):
 
     @abstractmethod
     def encode(self, features: Features) -> npt.NDArray[np.float32]:
-        """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model)."""
+        """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model).
+
+        Raises:
+            UnsupportedError: this engine does not show it.
+        """
 
     def frames(self, waveform: Waveform) -> int:
         """The log-mel frames that the network sees for a clip: 3000 unless the model has learnt shorter contexts."""
