@@ -282,7 +282,8 @@ def _output(engine: Engine, clip: Clip, language: str) -> _Output:
 def _encoded(engine: Engine, waveform: Waveform, frames: int) -> Encoding | None:
     """The encoder's output over a window; None where the engine does not show it."""
     try:
-        return engine.encode(_features(engine, waveform, frames))[0]
+        encoded: Encoding = engine.encode(_features(engine, waveform, frames))[0]
+        return encoded
     except UnsupportedError:
         return None
 
