@@ -12,10 +12,10 @@ from finewhisper.config import Config, Flag, build
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.errors import UsageError
 
-#: What is made of a kind where only its name is given: its most exact form, and the sizes that people use.
+#: What is made of a kind where only its name is given: the most exact that can be run, and the sizes that people use.
 PRECISIONS: dict[str, tuple[str, ...]] = {
     "ctranslate2": ("float32", "int8"),
-    "ggml": ("f32", "f16", "q8_0", "q5_0"),
+    "ggml": ("f16", "q8_0", "q5_0"),  # whisper.cpp loads f32, but cannot compute with it
     "onnx": ("float32", "int8"),
     "transformers": ("float32", "float16"),
 }

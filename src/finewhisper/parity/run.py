@@ -91,7 +91,8 @@ def _precision(folder: ModelFolder, engine: Engine) -> str:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in _WEIGHTS)
+    files = (path for pattern in ("*", "onnx/*") for path in folder.glob(pattern) if path.suffix in _WEIGHTS)
+    return sum(path.stat().st_size for path in files)
 
 
 def _settings(context: Context, speech: SpeechSet, config: ParityConfig) -> str:
