@@ -104,7 +104,8 @@ def _clips(config: ConvertConfig, source: ModelFolder) -> list[Clip]:
     clips = [Clip(path.name, audio.read(path)[: audio.WINDOW_SAMPLES], language) for path in config.verify_audio]
     if config.manifest is not None:
         for utterance in manifest.read(config.manifest)[: config.limit]:
-            clips.append(Clip(utterance.id, utterance.waveform()[: audio.WINDOW_SAMPLES], utterance.language or language))
+            waveform = utterance.waveform()[: audio.WINDOW_SAMPLES]
+            clips.append(Clip(utterance.id, waveform, utterance.language or language, sentence=utterance.sentence))
     return clips or [verify.generated_clip()]
 
 
