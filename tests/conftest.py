@@ -161,6 +161,28 @@ def _ggml(source: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_en_onnx_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-tiny.en as ONNX graphs, float32."""
+    return _exported(tiny_en_model, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def base_onnx_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-base as ONNX graphs, float32."""
+    return _exported(base_model, tmp_path_factory)
+
+
+def _exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from finewhisper.convert import to_onnx
+    from finewhisper.model import ModelFolder
+
+    folder = tmp_path_factory.mktemp("onnx") / source.name
+    folder.mkdir()
+    to_onnx.write(ModelFolder.open(source), folder, "float32")
+    return folder
+
+
 def _unpacked(name: str, wheels: list[Path]) -> Path:
     from finewhisper.download.wheels import RELEASES, unpack
 

@@ -22,7 +22,7 @@ from finewhisper.audio import Seconds
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
 
-Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "openai"]
+Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
 CARD_NAME = "finewhisper.json"
 #: The file for whisper.cpp in a ggml folder.
 GGML_NAME = "ggml-model.bin"
@@ -33,10 +33,11 @@ _NEEDED = {
     "transformers": ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json"),
     "ctranslate2": ("config.json", "model.bin"),  # the engine asks for tokenizer.json, convert can do without
     "ggml": (GGML_NAME, "generation_config.json", "tokenizer.json"),
+    "onnx": ("config.json", "generation_config.json", "tokenizer.json"),
     "openai": (),  # always a file by itself
 }
 #: Where the weights of each kind lie, for their size and fingerprint; safetensors are found by ``weight_files``.
-_WEIGHTS = {"ctranslate2": ("model.bin",), "ggml": (GGML_NAME,)}
+_WEIGHTS = {"ctranslate2": ("model.bin",), "ggml": (GGML_NAME,), "onnx": ("onnx/*.onnx", "onnx/*.onnx_data")}
 
 
 class Context(BaseModel):
@@ -189,7 +190,8 @@ def _sniff(path: Path) -> Kind:
     kind = _read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
-    return "transformers"
+    only_graphs = any(path.glob("onnx/*.onnx")) and not any(path.glob("*.safetensors"))
+    return "onnx" if only_graphs else "transformers"
 
 
 _GGML_MAGIC = b"lmgg"  # a number that spells ggml from its highest byte down

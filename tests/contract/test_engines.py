@@ -29,6 +29,7 @@ ENGINES = {
     "ctranslate2": ("tiny_en_ct2_model", "base_ct2_model"),
     "transformers": ("tiny_en_model", "base_model"),
     "whispercpp": ("tiny_en_ggml_model", "base_ggml_model"),
+    "onnx": ("tiny_en_onnx_model", "base_onnx_model"),
 }
 
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper import audio, manifest
-from finewhisper.convert import from_openai, to_ctranslate2, to_ggml, to_transformers, verify
+from finewhisper.convert import from_openai, to_ctranslate2, to_ggml, to_onnx, to_transformers, verify
 from finewhisper.convert.config import QUANTIZATIONS, ConvertConfig, Quantization
 from finewhisper.convert.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
@@ -54,7 +54,10 @@ def run(config: ConvertConfig) -> Converted:
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
         record = {"source": _identity(source), "quantization": quantization, **(agreement.record() if agreement else {})}
-        changes = {"verification": record, "versions": versions("ctranslate2", "pywhispercpp", "torch", "transformers")}
+        changes = {
+            "verification": record,
+            "versions": versions("ctranslate2", "onnx", "onnxruntime", "pywhispercpp", "torch", "transformers"),
+        }
         source.card.model_copy(update=changes).write(folder)
         size = sum(path.stat().st_size for path in copy.stored_weights())
     return Converted(config.source, config.target, quantization, size, agreement)
@@ -65,6 +68,7 @@ _SOURCES: dict[str, tuple[Kind, ...]] = {
     "transformers": ("ctranslate2", "ggml", "openai"),
     "ctranslate2": ("transformers",),
     "ggml": ("transformers",),
+    "onnx": ("transformers",),
 }
 
 
@@ -90,6 +94,7 @@ _LIBRARIES = {
     "transformers": (("torch", "train"), ("transformers", "train")),
     "ctranslate2": (("ctranslate2", "ct2"),),
     "ggml": (("pywhispercpp", "cpp"),),
+    "onnx": (("onnx", "onnx"), ("onnxruntime", "onnx")),
 }
 
 
@@ -114,6 +119,8 @@ def _write(source: ModelFolder, folder: Path, config: ConvertConfig, quantizatio
         to_ctranslate2.write(source, folder, quantization)
     elif config.to == "ggml":
         to_ggml.write(source, folder, quantization)
+    elif config.to == "onnx":
+        to_onnx.write(source, folder, quantization)
     else:
         writer = to_transformers if source.kind == "ctranslate2" else from_openai
         writer.write(source, folder, "float16" if quantization == "float16" else "float32")

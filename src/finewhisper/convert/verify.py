@@ -2,7 +2,7 @@
 
 What is compared depends on what the kinds of folders show:
 
-- every stored weight (:mod:`finewhisper.convert.weights`), between transformers and CTranslate2, ggml or OpenAI's;
+- every stored weight (:mod:`finewhisper.convert.weights`), between transformers and any other kind;
 - for each of some clips the encoder's output, over the full 30 s and over a window cut to the clip: the root mean square of the
   difference, relative to that of the source; where both engines show it;
 - the tokens that each model writes greedily, wherever engines can run both: the share that an alignment finds equal. This alone sees
@@ -250,7 +250,7 @@ def _runs(folder: ModelFolder) -> bool:
 def _weight_error(source: ModelFolder, copy: ModelFolder) -> float | None:
     """Between transformers and a kind whose matrices can be read back; other formats are judged by what they say."""
     folders = {folder.kind: folder for folder in (source, copy)}
-    others = [folder for kind, folder in folders.items() if kind in {"ctranslate2", "ggml", "openai"}]
+    others = [folder for kind, folder in folders.items() if kind in {"ctranslate2", "ggml", "onnx", "openai"}]
     return largest_error(folders["transformers"], others[0]) if "transformers" in folders and others else None
 
 
