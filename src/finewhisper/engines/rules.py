@@ -71,7 +71,7 @@ class Rules:
             row[first:] = -np.inf
         elif after_time:
             row[: self.end_of_text] = -np.inf
-        latest = max((token for token in tokens if token >= first), default=first - 1)
+        latest = next((token for token in reversed(tokens) if token >= first), first - 1)
         row[first : latest if after_time and not after_pair else latest + 1] = -np.inf
 
     def _prefer_times(self, row: npt.NDArray[np.float32]) -> None:
