@@ -142,6 +142,26 @@ def tiny_en_ct2_model(tiny_en_wheels: list[Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def base_ggml_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-base for whisper.cpp, in float16."""
+    return _ggml(base_model, tmp_path_factory.mktemp("ggml-base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_en_ggml_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-tiny.en for whisper.cpp, in float16."""
+    return _ggml(tiny_en_model, tmp_path_factory.mktemp("ggml-tiny.en"))
+
+
+def _ggml(source: Path, folder: Path) -> Path:
+    from finewhisper.convert import to_ggml
+    from finewhisper.model import ModelFolder
+
+    to_ggml.write(ModelFolder.open(source), folder, "f16")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_en_onnx_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """whisper-tiny.en as ONNX graphs, float32."""
     return _exported(tiny_en_model, tmp_path_factory)

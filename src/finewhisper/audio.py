@@ -21,6 +21,7 @@ import soundfile
 import soxr
 
 from finewhisper.errors import AudioError
+from finewhisper.resampling import Converter
 
 if TYPE_CHECKING:
     from av import AudioStream
@@ -257,18 +258,18 @@ def _av_samples(
     origin_s = float((stream.start_time or 0) * (stream.time_base or 0))
     if start_s > _SEEK_MARGIN_S and stream.time_base:
         container.seek(int((origin_s + start_s - _SEEK_MARGIN_S) / stream.time_base), stream=stream)
-    resampler = av.AudioResampler(format="fltp")  # the file's own channels: FFmpeg's mono is 3 dB louder than the mean
     pieces: list[Waveform] = []
     first_s: Seconds | None = None
     rate, count = stream.rate or SAMPLE_RATE, 0
+    converter: Converter | None = None
     try:
         for frame in container.decode(stream):
-            rate = frame.sample_rate
-            if first_s is None:
+            if first_s is None or converter is None:
                 first_s = 0.0 if frame.time is None else frame.time - origin_s
-            for piece in resampler.resample(frame):
-                pieces.append(piece.to_ndarray().mean(axis=0, dtype=np.float32))
-                count += len(pieces[-1])
+                rate = frame.sample_rate
+                converter = Converter(rate)
+            pieces.append(converter.frame(frame))
+            count += len(pieces[-1])
             if end_s is not None and first_s + count / rate > end_s:
                 break
     except av.FFmpegError as error:
@@ -276,6 +277,7 @@ def _av_samples(
             raise
         at_s = (first_s or 0.0) + count / rate
         raise AudioError(f"{name}: is damaged or cut short after {at_s:.2f} s ({error.strerror}); copy or record it again") from error
+    pieces += [converter.rest()] if converter is not None else []
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32), rate, first_s or 0.0
 
 

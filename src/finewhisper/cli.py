@@ -59,6 +59,11 @@ VERBS = {
         "finewhisper.convert.run:run",
         "Rewrite a model for another engine and prove that it says the same.",
     ),
+    "parity": Verb(
+        "finewhisper.parity.config:ParityConfig",
+        "finewhisper.parity.run:run",
+        "Prove on a manifest that every copy of a model says the same.",
+    ),
     "transcribe": Verb(
         "finewhisper.transcribe.config:TranscribeConfig",
         "finewhisper.transcribe.run:run",
@@ -115,6 +120,7 @@ def _run(tokens: Sequence[str]) -> int:
 _EXTRAS = {
     **dict.fromkeys(("accelerate", "matplotlib", "peft", "tensorboard", "torch", "transformers"), "train"),
     "ctranslate2": "ct2",
+    "_pywhispercpp": "cpp",
     "bitsandbytes": "quant",
 }
 

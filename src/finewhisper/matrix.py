@@ -193,11 +193,20 @@ def measure(engine: Engine, speech: SpeechSet, options: DecodeOptions, unit: Uni
 
 def hear(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
     """Decode a set with a model and compare each utterance with what was said, in their order."""
-    languages = speech.languages
-    heard = Transcriber(engine, options).transcribe_clips((utterance.waveform() for utterance in speech.utterances), languages=languages)
-    texts = [transcript.text for transcript in track(heard, speech.name, len(speech.utterances), "clips")]
-    pairs = [(utterance.sentence, text) for utterance, text in zip(speech.utterances, texts, strict=True)]
-    return compare(pairs, [written_language(language, options.task) for language in languages], Normalizer.for_language)
+    return compare_heard(speech, texts(engine, speech, options), options)
+
+
+def texts(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[str]:
+    """What a model writes for each utterance, in their order."""
+    clips = (utterance.waveform() for utterance in speech.utterances)
+    heard = Transcriber(engine, options).transcribe_clips(clips, languages=speech.languages)
+    return [transcript.text for transcript in track(heard, speech.name, len(speech.utterances), "clips")]
+
+
+def compare_heard(speech: SpeechSet, heard: Sequence[str], options: DecodeOptions) -> list[Comparison]:
+    """Compare what was heard in each utterance with what was said."""
+    pairs = [(utterance.sentence, text) for utterance, text in zip(speech.utterances, heard, strict=True)]
+    return compare(pairs, [written_language(language, options.task) for language in speech.languages], Normalizer.for_language)
 
 
 def setting(engine: Engine) -> str:

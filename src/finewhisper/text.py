@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -167,3 +167,11 @@ class Normalizer:
         if language in _DOTLESS_I:
             return cls(("turkish", "basic", "spaces"))
         return cls(("basic", "spaces"))
+
+
+def spelled(languages: Iterable[str | None], normalizer: Callable[[str | None], Normalizer]) -> str:
+    """The steps for a set, as in a signature: ``basic+spaces``, or ``bg,en:basic+spaces;zh:simplified+…`` where languages differ."""
+    named: dict[str, list[str]] = {}
+    for language in sorted(set(languages), key=lambda language: language or ""):
+        named.setdefault(str(normalizer(language)), []).append(language or "unknown")
+    return next(iter(named)) if len(named) == 1 else ";".join(f"{','.join(codes)}:{steps}" for steps, codes in named.items())

@@ -113,3 +113,26 @@ def test_forgetting_measures_the_base_and_every_scale(random_model, speech_folde
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^\| (.+?) \| [\d.]+ \(", done.stdout, re.MULTILINE) == ["base", "0.5", "0.5, 30 s windows"]
     assert {path.name for path in (speech_folder / "out").glob("forgetting.*")} == {"forgetting.md", "forgetting.json", "forgetting.png"}
+
+
+def test_transcribe_speed_puts_every_tool_beside_ours(random_model, speech_folder, tmp_path):
+    shutil.copyfile(speech_folder / "dev.jsonl", speech_folder / "test.jsonl")
+    model, figures = shutil.copytree(random_model, tmp_path / "model"), tmp_path / "figures.json"
+    ModelCard(context=Context(trimmed=True, margin_s=0.5)).write(model)
+    options = ("--captions-model", model, "--captions", speech_folder, "--work", tmp_path / "work", "--only", "captions", "--threads", "1")
+    sides = ("--sides", "ours", "transformers", "whispercpp", "--rounds", "1", "--no-cold-start", "--limit", "2")
+    done = benchmark("transcribe_speed.py", *options, *sides, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(figures.read_text())["captions"]
+    assert set(row["sides"]) | set(row["skipped"]) == {"ours", "transformers", "whispercpp"}
+    assert (row["clips"], row["trimmed"], row["score"]) == (2, True, "WER")
+    assert row["speedup_vs_transformers"] == pytest.approx(row["sides"]["transformers"]["seconds"] / row["sides"]["ours"]["seconds"])
+    assert row["speedup_vs_faster_whisper"] is None, "that side was not asked for"
+    assert row["error"] > 0
+    assert re.findall(r"^\| captions \| 2 of .* \| (\w+) \|", done.stdout, re.MULTILINE)[:2] == ["ours", "transformers"]
+    assert (tmp_path / "work" / "copies").is_dir()
+
+
+def test_transcribe_speed_names_the_model_that_is_missing(speech_folder, tmp_path):
+    done = benchmark("transcribe_speed.py", "--captions-model", tmp_path / "none", "--captions", speech_folder, "--only", "captions")
+    assert done.returncode == 2

@@ -15,7 +15,18 @@ import pytest
 import finewhisper
 
 #: Libraries that only an extra brings.
-OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "onnx", "onnxruntime", "peft", "tensorboard", "torch", "transformers"]
+OPTIONAL = [
+    "_pywhispercpp",
+    "accelerate",
+    "ctranslate2",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "peft",
+    "tensorboard",
+    "torch",
+    "transformers",
+]
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {

@@ -78,6 +78,25 @@ def default_alignment_heads(config: dict[str, Any]) -> list[list[int]]:
     return [list(pair) for pair in product(range(layers // 2, layers), range(heads))]
 
 
+def non_speech_tokens(vocabulary: Vocabulary) -> list[int]:
+    """What OpenAI's decoder suppresses: symbols that stand for no sound, and control tokens (``Tokenizer.non_speech_tokens``)."""
+    found = {vocabulary.encode(" -")[0], vocabulary.encode(" '")[0]}
+    for symbol in (*_SYMBOLS, *_MUSIC):
+        for tokens in (vocabulary.encode(symbol), vocabulary.encode(" " + symbol)):
+            if len(tokens) == 1 or symbol in _MUSIC:
+                found.add(tokens[0])
+    return sorted(found | {vocabulary.id(f"<|{name}|>") for name in _CONTROL} | {vocabulary.no_speech})
+
+
+#: One or several characters each.
+_SYMBOLS = (
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))", "(((", ")))", "[[", "]]", "{{", "}}", "♪♪", "♪♪♪"),
+)
+_MUSIC = "♩♪♫♬♭♮♯"  # some share their first bytes' token, which is suppressed with them
+_CONTROL = ("startoftranscript", "translate", "transcribe", "startoflm", "startofprev")
+
+
 def preprocessor_config(n_mels: int) -> dict[str, Any]:
     """The feature extractor's settings, which CTranslate2's users, faster-whisper and transformers.js look for in this file."""
     return {

@@ -1,24 +1,30 @@
 """The weights of a transformers folder by name, as numpy arrays, without torch.
 
 Format: u64 length, that much JSON with type, shape and place of each tensor, then the data (safetensors, "Format"). The library's own
-numpy reader knows no bfloat16.
+numpy reader knows no bfloat16, and its writer wants all tensors at once.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from finewhisper import progress
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
 
 Float32 = npt.NDArray[np.float32]
+Precision = Literal["float32", "float16"]
 
+_WRITTEN: dict[Precision, str] = {"float32": "F32", "float16": "F16"}
 _READ = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # numpy has no bfloat16: it is the upper half of a float32
 
 
@@ -82,3 +88,29 @@ def _places(content: npt.NDArray[np.uint8]) -> dict[str, _Place]:
         raise ValueError("its size is not what its head says")
     data = content[start:]
     return {name: _Place(entry["dtype"], tuple(entry["shape"]), data[slice(*entry["data_offsets"])]) for name, entry in header.items()}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A tensor to write; its values are made when it is written."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: Callable[[], Float32]
+
+
+def write(path: Path, tensors: Iterable[Written], precision: Precision) -> None:
+    """Write a safetensors file that transformers reads, with no more memory than the largest matrix needs."""
+    tensors = list(tensors)
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for tensor in tensors:
+        end = offset + math.prod(tensor.shape) * np.dtype(precision).itemsize
+        header[tensor.name] = {"dtype": _WRITTEN[precision], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as stream, progress.bar("weights", offset, "B") as done:
+        stream.write(struct.pack("<Q", len(encoded)) + encoded)
+        for tensor in tensors:
+            done.update(stream.write(np.ascontiguousarray(tensor.values(), dtype=precision).data.cast("B")))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from finewhisper import progress
-from finewhisper.convert import ct2_format, to_transformers
+from finewhisper.convert import ct2_format, from_openai, openai, to_transformers
 from finewhisper.convert.tensors import Float32, Tensors
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
@@ -26,9 +26,8 @@ def largest_error(transformers: ModelFolder, other: ModelFolder) -> float:
         ModelError: one of the folders lacks a tensor, or has it in another shape.
     """
     ours = Tensors(transformers)
-    pairs = _ctranslate2(other) if other.kind == "ctranslate2" else _onnx(ours, other)
     worst = 0.0
-    for name, theirs, scale in pairs:
+    for name, theirs, scale in _stored(ours, other):
         values = ours[name]
         if values.shape != theirs.shape:
             raise ModelError(f"{transformers.path}: {name} has shape {values.shape}, in {other.path} it has {theirs.shape}")
@@ -37,12 +36,26 @@ def largest_error(transformers: ModelFolder, other: ModelFolder) -> float:
     return worst
 
 
+def _stored(source: Tensors, folder: ModelFolder) -> Iterator[tuple[str, Float32, float]]:
+    """Of each weight of a folder: its name in transformers, its values, and the largest of the matrix it is stored in."""
+    if folder.kind == "onnx":
+        return _onnx(source, folder)
+    return _ctranslate2(folder) if folder.kind == "ctranslate2" else _openai(folder)
+
+
 def _ctranslate2(folder: ModelFolder) -> Iterator[tuple[str, Float32, float]]:
-    """Name in transformers, values, and the largest of the matrix they are stored in."""
     variables = ct2_format.read(folder.path / "model.bin")
     layout = to_transformers.layout(variables)
     for tensor in progress.track(layout, "verify weights", len(layout), "tensor"):
         yield tensor.name, tensor.values(variables), float(np.abs(variables.float32(tensor.source)).max())
+
+
+def _openai(folder: ModelFolder) -> Iterator[tuple[str, Float32, float]]:
+    weights = from_openai.read(folder)
+    layout = openai.layout(weights.dimensions)
+    for tensor in progress.track(layout, "verify weights", len(layout), "tensor"):
+        values = from_openai.values(weights, tensor)
+        yield tensor.name, values, float(np.abs(values).max())
 
 
 def _onnx(source: Tensors, folder: ModelFolder) -> Iterator[tuple[str, Float32, float]]:

@@ -12,6 +12,7 @@ from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.timing import Times, times
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import ErrorRate, Interval, Unit, compare, difference, interval, total
+from finewhisper.text import spelled
 from finewhisper.transcript import UNSPACED, Transcript, written_language
 from finewhisper.vocabulary import LANGUAGES
 
@@ -183,11 +184,8 @@ def _group(name: str, rows: Sequence[Row], before: Sequence[Row] | None, config:
 
 
 def normalizers(languages: Collection[str | None], config: EvaluateConfig) -> str:
-    """The normalisers' steps, as in a signature: ``basic+spaces``, or ``bg,en:basic+spaces;zh:simplified+…`` where they differ."""
-    named: dict[str, list[str]] = {}
-    for language in sorted(languages, key=lambda language: language or ""):
-        named.setdefault(str(config.normalizer(written_language(language, config.task))), []).append(language or "unknown")
-    return next(iter(named)) if len(named) == 1 else ";".join(f"{','.join(codes)}:{steps}" for steps, codes in named.items())
+    """The normalisers' steps, as in a signature."""
+    return spelled(languages, lambda language: config.normalizer(written_language(language, config.task)))
 
 
 def _score(rows: Sequence[Row], before: Sequence[Row] | None, chosen: Sequence[int], unit: Unit) -> Score:

@@ -7,21 +7,37 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from finewhisper.convert import to_ctranslate2, verify
+from finewhisper.convert.config import QUANTIZATIONS
 from finewhisper.convert.verify import Agreement, Comparison
 from finewhisper.convert.weights import largest_error
-from finewhisper.errors import ModelError
+from finewhisper.engines import Engine, load_engine
+from finewhisper.engines.base import Features
+from finewhisper.engines.ct2 import CTranslate2Engine
+from finewhisper.errors import ModelError, UnsupportedError
+from finewhisper.metrics import ErrorRate
 from finewhisper.model import ModelFolder
 
 SAME = Comparison("a", full_error=1e-6, cut_error=1e-6, tokens=10, token_errors=0, judged=True)
 
 
-def agreement(*clips: Comparison, weight_error: float = 0.0, quantization: str = "float32") -> Agreement:
+#: Through an engine that shows no encoder.
+UNSEEN = replace(SAME, full_error=None, cut_error=None)
+
+
+def wrong(words: int) -> ErrorRate:
+    """So many wrong words of a hundred."""
+    return ErrorRate("word", substitutions=words, reference_units=100)
+
+
+def agreement(*clips: Comparison, weight_error: float | None = 0.0, quantization: str = "float32") -> Agreement:
     return Agreement(weight_error, clips, verify.bound(quantization))
 
 
@@ -42,6 +58,14 @@ def agreement(*clips: Comparison, weight_error: float = 0.0, quantization: str =
         (agreement(SAME, replace(SAME, token_errors=12, tokens=12), quantization="int8"), False),
         (agreement(replace(SAME, token_errors=10, judged=False)), True),
         (agreement(replace(SAME, tokens=0)), True),
+        (agreement(UNSEEN, weight_error=None), True),
+        (agreement(replace(UNSEEN, token_errors=6), weight_error=None, quantization="q8_0"), False),
+        (agreement(replace(UNSEEN, token_errors=5), weight_error=None, quantization="q8_0"), True),
+        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(10))), True),
+        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(11))), False),
+        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(14)), quantization="int8"), True),
+        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(16)), quantization="int8"), False),
+        (agreement(SAME, replace(SAME, source_rate=wrong(50), copy_rate=wrong(0))), True),
     ],
 )
 def test_what_is_good_enough(found: Agreement, good: bool) -> None:
@@ -54,6 +78,22 @@ def test_the_table_says_all() -> None:
     assert "10 of 10" in text
     assert "5 of 10 (no speech, not judged)" in text
     assert "equal tokens 100.0% (wanted 99%)" in text
+    heard = agreement(replace(UNSEEN, source_rate=wrong(10), copy_rate=wrong(12)), UNSEEN, weight_error=None, quantization="int8")
+    headings, first, second, tokens, rate = str(heard).splitlines()
+    assert headings.split("  ") == ["clip", "equal tokens", "errors of source", "of copy"]
+    assert first.split()[-2:] == ["10", "12"]
+    assert second.split()[-2:] == ["–", "–"]
+    assert tokens.startswith("equal tokens 100.0%")
+    assert rate == "WER 12.00 % (source 10.00 %, allowed 15.00 %)"
+    assert {name: heard.record()[name] for name in ("weight_error", "encoder_error", "error", "source_error", "score")} == {
+        "weight_error": None, "encoder_error": None, "error": 12.0, "source_error": 10.0, "score": "WER",
+    }  # fmt: skip
+    assert heard.record()["clips"][0] == {"name": "a", "tokens": 10, "equal_tokens": 10, "source_errors": 10, "errors": 12, "of": 100}
+
+
+@pytest.mark.parametrize("name", sorted({name for names in QUANTIZATIONS.values() for name in names}))
+def test_every_type_of_weights_has_a_bound(name: str) -> None:
+    assert 0 < verify.bound(name).token_agreement <= 1
 
 
 def test_the_generated_clip_is_the_same_everywhere() -> None:
@@ -86,6 +126,37 @@ def test_true_copies_of_real_weights_are_good(copies: dict[str, ModelFolder], ti
         assert found.good, found
         assert [clip.judged for clip in found.clips] == [True, quantization == "float32"]
         assert (found.encoder_error > 1e-3) == (quantization == "int8"), found
+
+
+@pytest.mark.real
+def test_an_engine_without_an_encoder_to_look_at_is_judged_by_what_it_says(
+    copies: dict[str, ModelFolder], tiny_en_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whisper.cpp is; the stored matrices have another order there too, so only words are left."""
+    from finewhisper import audio
+
+    class Hidden(CTranslate2Engine):
+        def encode(self, features: Features) -> npt.NDArray[np.float32]:
+            raise UnsupportedError("the encoder's output is not shown")
+
+        def _context(self, features: Features) -> Any:
+            import ctranslate2
+
+            return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(part) for part in self._encode_parts(features)]))
+
+    def load(folder: ModelFolder, **options: Any) -> Engine:
+        return Hidden.load(folder, device="cpu") if folder.kind == "ctranslate2" else load_engine(folder, **options)
+
+    monkeypatch.setattr(verify, "load_engine", load)
+    clip = audio.read(data / "en_misc" / "audio" / "LJ001-0002.opus")
+    speech = verify.Clip("speech", clip, "en", sentence="in being comparatively modern.")
+    for quantization, copy in copies.items():
+        found = verify.compare(ModelFolder.open(tiny_en_model), copy, [speech], quantization)
+        assert found.encoder_error is None
+        assert found.good, found
+        assert found.rates is not None
+        assert [rate.reference_units for rate in found.rates] == [4, 4]
+        assert found.rates[0].errors < 4
 
 
 @pytest.mark.real

@@ -1,0 +1,1 @@
+"""Whether every copy of a model says the same: one table over engines and precisions."""

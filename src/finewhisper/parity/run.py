@@ -1,0 +1,106 @@
+"""``finewhisper parity``, from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from finewhisper.convert.run import run as convert
+from finewhisper.engines import Engine, load_engine
+from finewhisper.errors import VerificationError
+from finewhisper.files import atomic_file, require_absent, sha256
+from finewhisper.matrix import Cell, SpeechSet, compare_heard, read_sets, short_names, texts
+from finewhisper.model import Context, ModelFolder
+from finewhisper.parity.config import ParityConfig
+from finewhisper.parity.result import Heard, Parity
+from finewhisper.progress import note
+from finewhisper.text import Normalizer, spelled
+from finewhisper.transcript import DecodeOptions
+
+#: What weights are kept in, whatever the kind of the folder.
+_WEIGHTS = frozenset({".bin", ".data", ".gguf", ".onnx", ".onnx_data", ".safetensors"})
+
+
+def run(config: ParityConfig) -> Parity:
+    """Decode the manifest with the source and with each copy, one model in memory at a time.
+
+    Raises:
+        FinewhisperError: a model or the manifest cannot be used, or a copy cannot be made.
+        VerificationError: with ``require``, a copy is not what is expected of its precision; the figures are written all the same.
+    """
+    names = short_names(config.models)
+    folders = [ModelFolder.open(path) for path in config.models]
+    if config.keep is not None:
+        for copy in config.copies:
+            require_absent(config.keep / copy.name)
+    speech = read_sets([config.manifest], config.limit)[0]
+    source = folders[0]
+    speech.unit(config.unit)
+    heard = [_heard(name, folder, source, speech, config) for name, folder in zip(names, folders, strict=True)]
+    with _kept(config.keep) as place:
+        for copy in config.copies:
+            convert(copy.conversion(source.path, place / copy.name))
+            heard.append(_heard(copy.name, ModelFolder.open(place / copy.name), source, speech, config))
+    parity = Parity(heard[0], tuple(heard[1:]), _settings(source.card.context, speech, config))
+    if config.figures is not None:
+        with atomic_file(config.figures) as temporary:
+            temporary.write_text(json.dumps(parity.json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if config.require and parity.missed:
+        raise VerificationError(
+            f"{len(parity.missed)} of {len(parity.copies)} copies are not what is expected: {', '.join(parity.missed)}\n{parity}"
+        )
+    return parity
+
+
+@contextmanager
+def _kept(folder: Path | None) -> Iterator[Path]:
+    """Where copies are made."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="finewhisper-parity-") as scratch:
+            yield Path(scratch)
+    else:
+        yield folder
+
+
+def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSet, config: ParityConfig) -> Heard:
+    """Decode the set with one model, on the windows that the source gets."""
+    note(f"{name}:")
+    if folder.card.context != source.card.context:
+        note(f"{name}: its finewhisper.json names other windows than that of {source.path}, whose windows it gets here")
+    engine = load_engine(folder, device=config.device, threads=config.threads)
+    engine.context = source.card.context
+    options = _options(config)
+    began = time.perf_counter()
+    written = texts(engine, speech, options)
+    seconds = time.perf_counter() - began
+    cell = Cell.of(compare_heard(speech, written, options), speech.unit(config.unit))
+    return Heard(name, engine.name, _precision(folder, engine), tuple(written), cell, seconds, _size(folder.path))
+
+
+def _options(config: ParityConfig) -> DecodeOptions:
+    return DecodeOptions(timestamps=False, batch_size=config.batch_size)
+
+
+def _precision(folder: ModelFolder, engine: Engine) -> str:
+    """The type that a converted folder is stored in; a CPU may well compute float16 weights in float32."""
+    return str((folder.card.verification or {}).get("quantization") or engine.precision)
+
+
+def _size(folder: Path) -> int:
+    files = (path for pattern in ("*", "onnx/*") for path in folder.glob(pattern) if path.suffix in _WEIGHTS)
+    return sum(path.stat().st_size for path in files)
+
+
+def _settings(context: Context, speech: SpeechSet, config: ParityConfig) -> str:
+    """What the error rates were made with, as in a score's signature."""
+    windows = f"trimmed+{context.margin_s}s" if context.trimmed else "30s"
+    parts = [
+        f"normalize:{spelled(speech.languages, Normalizer.for_language)}",
+        f"decoding:greedy,timestamps:no,context:{windows}" + (",language:detected" if None in speech.languages else ""),
+        f"manifest:{sha256(config.manifest)[:12]}",
+    ]
+    return "|".join(parts + ([f"first:{config.limit}"] if config.limit is not None else []))
