@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from finewhisper.convert.onnx_graph import ZERO_POINT
 from finewhisper.convert.tensors import Float32
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
@@ -36,8 +35,8 @@ class Initializers:
         if name not in self._stored:
             raise ModelError(f"{self._folder}: no graph has {name}; convert the model again")
         values = self._values(name)
-        if values.dtype == np.uint8:
-            values = (values.astype(np.float32) - ZERO_POINT) * self._values(f"{name}_scale")
+        if values.dtype == np.int8:
+            values = values.astype(np.float32) * self._values(f"{name}_scale")
         values = values.astype(np.float32)
         return values.T if values.ndim == 2 and not name.endswith(_POSITIONS) else values
 
