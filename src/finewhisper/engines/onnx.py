@@ -97,10 +97,10 @@ class OnnxEngine(Engine):
         self._encoded = None
         logits, no_speech = self._read(steps, np.array(prompts))
         rules = Rules.read(self._generation, self.vocabulary, timestamps=options.timestamps)
-        if options.beam_size > 1:
+        if options.beam_size > 1 and not options.temperature:
             found = beam(steps, logits, rules, max_tokens, options.beam_size)
         else:
-            found = greedy(steps, logits, rules, max_tokens)
+            found = greedy(steps, logits, rules, max_tokens, options.temperature, options.seed)
         return [Hypothesis(one.tokens, one.avg_logprob, silence) for one, silence in zip(found, no_speech, strict=True)]
 
     def _read(self, steps: _Steps, prompts: npt.NDArray[np.int64]) -> tuple[Scores, list[float]]:

@@ -116,7 +116,7 @@ class WhisperCppEngine(Engine):
         silence = float(np.exp(scores[self.vocabulary.no_speech] - log_sum_exp(scores)))  # told right after the start
         if prompt[start:]:
             scores = steps.feed(prompt[start:])
-        found = greedy(steps, scores[np.newaxis], rules, max_tokens)[0]
+        found = greedy(steps, scores[np.newaxis], rules, max_tokens, options.temperature, options.seed)[0]
         return Hypothesis(found.tokens, found.avg_logprob, silence)
 
     def _hear(self, clip: npt.NDArray[np.float32]) -> None:
