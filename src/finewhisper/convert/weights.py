@@ -26,8 +26,9 @@ def largest_error(transformers: ModelFolder, other: ModelFolder) -> float:
         ModelError: one of the folders lacks a tensor, or has it in another shape.
     """
     ours = Tensors(transformers)
+    pairs = _onnx(ours, other) if other.kind == "onnx" else _ctranslate2(other) if other.kind == "ctranslate2" else _openai(other)
     worst = 0.0
-    for name, theirs, scale in _stored(ours, other):
+    for name, theirs, scale in pairs:
         values = ours[name]
         if values.shape != theirs.shape:
             raise ModelError(f"{transformers.path}: {name} has shape {values.shape}, in {other.path} it has {theirs.shape}")
@@ -36,14 +37,8 @@ def largest_error(transformers: ModelFolder, other: ModelFolder) -> float:
     return worst
 
 
-def _stored(source: Tensors, folder: ModelFolder) -> Iterator[tuple[str, Float32, float]]:
-    """Of each weight of a folder: its name in transformers, its values, and the largest of the matrix it is stored in."""
-    if folder.kind == "onnx":
-        return _onnx(source, folder)
-    return _ctranslate2(folder) if folder.kind == "ctranslate2" else _openai(folder)
-
-
 def _ctranslate2(folder: ModelFolder) -> Iterator[tuple[str, Float32, float]]:
+    """Name in transformers, values, and the largest of the matrix they are stored in."""
     variables = ct2_format.read(folder.path / "model.bin")
     layout = to_transformers.layout(variables)
     for tensor in progress.track(layout, "verify weights", len(layout), "tensor"):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
+from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
 from finewhisper.engines.words import TokenTimes, with_words
 from finewhisper.errors import MemoryLimitError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
@@ -175,7 +175,8 @@ class Engine(ABC):
         for index, times in zip(spoken, self._token_times(chosen, prompts, tokens, positions), strict=True):
             transcript = transcripts[index]
             written = written_language(transcript.language, options.task) or transcript.language
-            timed = with_words(self.vocabulary, transcript.segments, [own for _, own in pieces[index]], times, written)
+            loudness = features[index, :, : round(transcript.duration_s * FRAMES_PER_SECOND)].mean(axis=0)
+            timed = with_words(self.vocabulary, transcript.segments, [own for _, own in pieces[index]], times, written, loudness)
             results[index] = replace(transcript, segments=tuple(timed if options.timestamps else map(_tight, timed)))
         return results
 

@@ -94,16 +94,14 @@ class OnnxEngine(Engine):
 
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
         steps = _Steps(self._decoder, self._states(features), self._device)
+        self._encoded = None
         logits, no_speech = self._read(steps, np.array(prompts))
         rules = Rules.read(self._generation, self.vocabulary, timestamps=options.timestamps)
         if options.beam_size > 1 and not options.temperature:
             found = beam(steps, logits, rules, max_tokens, options.beam_size)
         else:
-            found = greedy(steps, logits, rules, max_tokens, temperature=options.temperature, seed=options.seed)
+            found = greedy(steps, logits, rules, max_tokens, options.temperature, options.seed)
         return [Hypothesis(one.tokens, one.avg_logprob, silence) for one, silence in zip(found, no_speech, strict=True)]
-
-    def _forget(self) -> None:
-        self._encoded = None
 
     def _read(self, steps: _Steps, prompts: npt.NDArray[np.int64]) -> tuple[Scores, list[float]]:
         """Feed the prompts; the logits that follow, and how likely it is that nobody spoke, which stands after the start token."""

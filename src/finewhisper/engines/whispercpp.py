@@ -101,7 +101,7 @@ class WhisperCppEngine(Engine):
         return found
 
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
-        if options.beam_size > 1 and not options.temperature:
+        if options.beam_size > 1:
             raise UnsupportedError(
                 f"--beam-size {options.beam_size}: the whispercpp engine decodes greedily; use --beam-size 1 or another engine"
             )
@@ -116,7 +116,7 @@ class WhisperCppEngine(Engine):
         silence = float(np.exp(scores[self.vocabulary.no_speech] - log_sum_exp(scores)))  # told right after the start
         if prompt[start:]:
             scores = steps.feed(prompt[start:])
-        found = greedy(steps, scores[np.newaxis], rules, max_tokens, temperature=options.temperature, seed=options.seed)[0]
+        found = greedy(steps, scores[np.newaxis], rules, max_tokens, options.temperature, options.seed)[0]
         return Hypothesis(found.tokens, found.avg_logprob, silence)
 
     def _hear(self, clip: npt.NDArray[np.float32]) -> None:
