@@ -257,15 +257,17 @@ def test_all_engines_say_the_same(request: pytest.FixtureRequest, clips: list[Wa
 
     Scores may differ a little: they are taken over all tokens in one engine, over those that the rules of timestamps allow in another.
     """
-    options = DecodeOptions(word_timestamps=True)
-    expected, *others = [load(request, small).transcribe(clips, options) for small, _ in ENGINES.values()]
+    engines = [load(request, small) for small, _ in ENGINES.values()]
+    expected, *others = [engine.transcribe(clips, DecodeOptions()) for engine in engines]
     for transcripts in others:
         for one, other in zip(expected, transcripts, strict=True):
             assert one.text == other.text
             assert [segment.end_s for segment in one.segments] == [segment.end_s for segment in other.segments]
             assert one.segments[0].avg_logprob == pytest.approx(other.segments[0].avg_logprob, abs=0.15)
             assert one.segments[0].no_speech_prob == pytest.approx(other.segments[0].no_speech_prob, abs=1e-2)
-            for ours, theirs in zip(one.segments, other.segments, strict=True):
-                assert [word.text for word in ours.words] == [word.text for word in theirs.words]
-                starts = [[word.start_s for word in segment.words] for segment in (ours, theirs)]
-                np.testing.assert_allclose(*starts, atol=0.05)
+    timed = [engine for engine in engines if engine.name in {"ctranslate2", "transformers"}]
+    for one, other in zip(*(engine.transcribe(clips, DecodeOptions(word_timestamps=True)) for engine in timed), strict=True):
+        for ours, theirs in zip(one.segments, other.segments, strict=True):
+            assert [word.text for word in ours.words] == [word.text for word in theirs.words]
+            starts = [[word.start_s for word in segment.words] for segment in (ours, theirs)]
+            np.testing.assert_allclose(*starts, atol=0.05)
