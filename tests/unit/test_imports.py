@@ -33,6 +33,7 @@ NEEDS_AN_EXTRA = {
     "finewhisper.convert.onnx_browser": "onnx",
     "finewhisper.convert.onnx_graph": "onnx",
     "finewhisper.convert.onnx_network": "onnx",
+    "finewhisper.convert.onnx_sherpa": "onnx",
     "finewhisper.convert.onnx_weights": "onnx",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",

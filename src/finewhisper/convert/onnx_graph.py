@@ -153,7 +153,9 @@ class Graph:
             stored.external_data.add(key=key, value=str(value))
         return stored
 
-    def save(self, path: Path, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], **metadata: str) -> None:
+    def save(
+        self, path: Path, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto], metadata: dict[str, str]
+    ) -> None:
         """Write the graph to ``path``; ``metadata`` are the pairs that some runtimes read."""
         graph = helper.make_graph(self._nodes, "whisper", list(inputs), list(outputs), list(self._initializers.values()))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="finewhisper")

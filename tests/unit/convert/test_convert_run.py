@@ -214,6 +214,18 @@ def test_a_type_that_the_format_lacks_is_refused(
         convert(source, tmp_path / "target", to=to, quantization=quantization)
 
 
+@pytest.mark.parametrize(
+    ("to", "quantization", "message"),
+    [
+        ("ctranslate2", "float32", "--layout sherpa-onnx: is a layout of --to onnx, not of --to ctranslate2"),
+        ("onnx", "float16", "--quantization float16: --to onnx --layout sherpa-onnx takes float32 or int8"),
+    ],
+)
+def test_what_sherpa_onnx_does_not_take_is_refused(random_model: Path, tmp_path: Path, to: str, quantization: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        convert(random_model, tmp_path / "target", to=to, quantization=quantization, layout="sherpa-onnx")
+
+
 def test_a_ctranslate2_folder_becomes_a_transformers_one_first(tiny_en_ct2_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"is a ctranslate2 folder, but transformers is needed .*--to transformers"):
         convert(tiny_en_ct2_model, tmp_path / "target", to="onnx")
