@@ -19,6 +19,8 @@ OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "t
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
+    "finewhisper.align.attention": "train",
+    "finewhisper.align.run": "train",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",
     "finewhisper.finetune.batches": "train",

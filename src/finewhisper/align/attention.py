@@ -1,0 +1,54 @@
+"""What each head of a decoder looks at while it writes a given text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from finewhisper import whisper
+from finewhisper.align.paths import MOMENT_S, Matrices, prepared
+from finewhisper.align.windows import Window
+from finewhisper.audio import WINDOW_FRAMES
+from finewhisper.features import context_frames, log_mel, pad_samples
+from finewhisper.model import Context, ModelFolder
+from finewhisper.vocabulary import Vocabulary
+
+#: The number of a decoder layer, and that of a head in it.
+Head = tuple[int, int]
+
+
+class Listener:
+    """A transformers model that is shown a text and the speech in which it is said."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.model = whisper.load(folder).eval()
+        self.model.set_attn_implementation("eager")  # the others do not hand out their weights
+        self.vocabulary = Vocabulary.load(folder.path)
+        self.context: Context = folder.card.context
+
+    @property
+    def heads(self) -> list[Head]:
+        """All there are."""
+        config = self.model.config
+        return [(layer, head) for layer in range(config.decoder_layers) for head in range(config.decoder_attention_heads)]
+
+    @torch.inference_mode()
+    def attention(self, window: Window, heads: Sequence[Head]) -> Matrices:
+        """Each head's attention, prepared for finding times: (heads, text tokens and the end, moments of the window)."""
+        prompt = self.vocabulary.prompt(window.language, timestamps=False)
+        tokens = torch.tensor([[*prompt, *window.tokens, self.vocabulary.end_of_text]])
+        output = self.model.model.decoder(
+            input_ids=tokens, encoder_hidden_states=self._encoded(window), output_attentions=True, use_cache=False
+        )
+        moments = min(round(window.duration_s / MOMENT_S), output.cross_attentions[0].shape[-1])
+        chosen = np.stack([output.cross_attentions[layer][0, head, :, :moments].numpy() for layer, head in heads])
+        within = chosen / np.maximum(chosen.sum(axis=-1, keepdims=True), 1e-9)  # as if what lies behind the window were not there
+        return prepared(within)[:, len(prompt) - 1 : -1]  # a token's row is the one that predicts it
+
+    def _encoded(self, window: Window) -> torch.Tensor:
+        frames = context_frames(window.duration_s, self.context.margin_s) if self.context.trimmed else WINDOW_FRAMES
+        features = log_mel(pad_samples(window.waveform, frames), self.model.config.num_mel_bins)
+        states: torch.Tensor = self.model.model.encoder(torch.from_numpy(features[np.newaxis])).last_hidden_state
+        return states
