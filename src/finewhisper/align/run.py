@@ -103,7 +103,7 @@ def run(config: AlignConfig) -> Alignment:
             f"{config.manifest}: holds {len(heard)} windows with a known moment, two are needed; give more clips, and shorter than 15 s, "
             "so that several fit into 30 s, or with times of their sentences or words ('sentences')"
         )
-    current = _current(folder)
+    current = _current(folder, listener.heads)
     chosen = choose(listener, heard[::2], current)
     before, after = measure(listener, heard[1::2], [current, chosen])
     alignment = Alignment(config.model, before, after, not config.dry_run and chosen != current)
@@ -149,12 +149,16 @@ def _errors(
     return np.minimum(np.concatenate(found, axis=1), lost_s)
 
 
-def _current(folder: ModelFolder) -> tuple[Head, ...]:
-    """The heads that the model names, or all of the upper half, which is what everybody takes where none are named."""
+def _current(folder: ModelFolder, there: Sequence[Head]) -> tuple[Head, ...]:
+    """The heads that the model names, or all of the upper half, which is what everybody takes where none are named.
+
+    A model of fewer layers may still name those of the one that it was distilled from; what is not ``there`` is left out.
+    """
     from finewhisper.convert.companions import default_alignment_heads
 
-    named = json.loads((folder.path / _FILE).read_text(encoding="utf-8")).get("alignment_heads")
-    return tuple(sorted((layer, head) for layer, head in named or default_alignment_heads(folder.config)))
+    named = json.loads((folder.path / _FILE).read_text(encoding="utf-8")).get("alignment_heads") or []
+    known = sorted({(layer, head) for layer, head in named} & set(there))
+    return tuple(known or ((layer, head) for layer, head in default_alignment_heads(folder.config)))
 
 
 def _write(folder: ModelFolder, alignment: Alignment, config: AlignConfig) -> None:
