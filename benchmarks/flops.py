@@ -14,17 +14,25 @@ from shapes import Shape
 
 @dataclass(frozen=True)
 class Work:
-    """One batch: its windows, the log-mel frames of each, the decoder's tokens of each, and the positions projected to the vocabulary."""
+    """One batch: its windows, the log-mel frames of each, the decoder's tokens of each, the positions projected to the vocabulary, and the
+    blocks of condensed silence that follow each window.
+    """
 
     windows: int
     frames: int
     tokens: int
     projected: int
+    blocks: int = 0
+
+    @property
+    def convolved(self) -> int:
+        """Positions that the second convolution makes of the frames."""
+        return self.frames // 2
 
     @property
     def positions(self) -> int:
-        """What the second convolution makes of the frames."""
-        return self.frames // 2
+        """Positions that the encoder's layers work on."""
+        return self.convolved + self.blocks
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def _attention(shape: Shape, work: Work) -> int:
 
 def _convolution_parts(shape: Shape, work: Work) -> tuple[int, int]:
     per_position = 2 * 3 * work.windows * shape.d_model
-    return per_position * work.frames * shape.n_mels, per_position * work.positions * shape.d_model
+    return per_position * work.frames * shape.n_mels, per_position * work.convolved * shape.d_model
 
 
 def _convolutions(shape: Shape, work: Work) -> int:

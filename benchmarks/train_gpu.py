@@ -76,9 +76,9 @@ class Batch:
         """What a step computes; logits for ``every_position`` or only where there are labels."""
         windows, samples = self.inputs["waveforms"].shape
         labels = self.inputs["labels"]
-        return flops.Work(
-            windows, samples // HOP_LENGTH, labels.shape[1], labels.numel() if every_position else int((labels != IGNORED).sum())
-        )
+        blocks = self.inputs["silence"].shape[1] if "silence" in self.inputs else 0
+        projected = labels.numel() if every_position else int((labels != IGNORED).sum())
+        return flops.Work(windows, samples // HOP_LENGTH, labels.shape[1], projected, blocks)
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def main() -> int:
     )
     about["batches"] = (
         f"{setting.steps} of up to {plan.batch_seconds:g} s of context and {plan.batch_size} utterances, "
-        f"{plan.full_window_share:.0%} of them full windows"
+        f"{plan.full_window_share:.0%} of them full windows of condensed silence"
     )
     print(report.heading(about), HEADER, sep="\n\n", flush=True)
     rows = run(known.shapes, arguments.methods, setting, show=lambda row: print(line(row), flush=True))

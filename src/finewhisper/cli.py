@@ -123,6 +123,7 @@ def _run(tokens: Sequence[str]) -> int:
 _EXTRAS = {
     **dict.fromkeys(("accelerate", "matplotlib", "peft", "tensorboard", "torch", "transformers"), "train"),
     "ctranslate2": "ct2",
+    "_pywhispercpp": "cpp",
     "bitsandbytes": "quant",
 }
 

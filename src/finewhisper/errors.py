@@ -13,6 +13,7 @@
     ├── UnsupportedError        an option that the chosen engine or format cannot honour
     ├── VerificationError       a converted copy that does not say what its source says
     ├── MissingExtraError       an optional dependency that is not installed
+    ├── MemoryLimitError        memory that does not hold a batch
     └── StorageError            a full disk or a folder that cannot be written
 
 A message names the file, line or flag, the value that was found, and the next step. Anything else that is raised is a defect of
@@ -83,6 +84,10 @@ class MissingExtraError(FinewhisperError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'finewhisper[{extra}]'")
+
+
+class MemoryLimitError(FinewhisperError):
+    """The memory of the machine or of the GPU does not hold what was asked for."""
 
 
 class StorageError(FinewhisperError):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 LogMel = npt.NDArray[np.float32]  # (n_mels, frames)
 
+#: Frames that are transformed at once: what they need stays in a core's own cache, which is three times as fast as all at once.
+_BLOCK_FRAMES = 250
+
 #: Context lengths are multiples of this, so that a run meets few distinct shapes: memory stays flat and kernels are reused.
 CONTEXT_STEP_FRAMES = FRAMES_PER_SECOND // 2
 
@@ -41,10 +44,13 @@ def pad_samples(waveform: Waveform, frames: int) -> Waveform:
 
 def log_mel(waveform: Waveform, n_mels: int) -> LogMel:
     """Shape (samples,) at 16 kHz to (n_mels, samples // 160); ``samples`` a multiple of 160, at least 400."""
-    centred = np.pad(waveform, N_FFT // 2, mode="reflect")
+    centred = np.pad(np.asarray(waveform, dtype=np.float32), N_FFT // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(centred, N_FFT)[::HOP_LENGTH][:-1]  # (frames, n_fft)
-    power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2  # (frames, n_fft / 2 + 1)
-    log = np.log10(np.maximum(mel_filters(n_mels) @ power.T, 1e-10))
+    filters, power = mel_filters(n_mels), np.empty((n_mels, len(frames)), dtype=np.float32)
+    for first in range(0, len(frames), _BLOCK_FRAMES):
+        spectrum = np.fft.rfft(frames[first : first + _BLOCK_FRAMES] * _hann(), axis=1)  # (block, n_fft / 2 + 1)
+        power[:, first : first + _BLOCK_FRAMES] = filters @ (np.square(spectrum.real) + np.square(spectrum.imag)).T
+    log = np.log10(np.maximum(power, 1e-10))
     return np.asarray((np.maximum(log, log.max() - 8.0) + 4.0) / 4.0, dtype=np.float32)
 
 
@@ -68,8 +74,10 @@ def _constants(n_mels: int, device: torch.device) -> tuple[torch.Tensor, torch.T
 
 
 @lru_cache
-def _hann() -> npt.NDArray[np.float64]:
-    return np.asarray(np.hanning(N_FFT + 1)[:-1])  # periodic: the last point of the symmetric window is the next period's first
+def _hann() -> npt.NDArray[np.float32]:
+    return np.asarray(
+        np.hanning(N_FFT + 1)[:-1], dtype=np.float32
+    )  # periodic: the last point of the symmetric window is the next period's first
 
 
 @lru_cache

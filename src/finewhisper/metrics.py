@@ -159,16 +159,24 @@ def difference(before: Sequence[ErrorRate], after: Sequence[ErrorRate]) -> Inter
     Each replication draws the same utterances for both (the paired bootstrap of Bisani and Ney 2004, section 4), so that what is hard
     for both cancels out. Where the interval leaves out 0, the systems differ.
     """
-    if [rate.reference_units for rate in before] != [rate.reference_units for rate in after]:
-        raise ValueError("the two evaluations are not of the same utterances")
-    if not any(rate.reference_units for rate in before):
-        return None
-    return _middle(_resampled(after) - _resampled(before))  # one seed, so the draws are the same
+    return mean_difference([before], [after])
 
 
-def _resampled(rates: Sequence[ErrorRate]) -> npt.NDArray[np.float64]:
+def mean_difference(before: Sequence[Sequence[ErrorRate]], after: Sequence[Sequence[ErrorRate]]) -> Interval | None:
+    """As :func:`difference`, of the mean rate over several sets, each of which counts alike whatever its size."""
+    changes = []
+    for index, (first, second) in enumerate(zip(before, after, strict=True)):
+        if [rate.reference_units for rate in first] != [rate.reference_units for rate in second]:
+            raise ValueError("the two evaluations are not of the same utterances")
+        if not any(rate.reference_units for rate in first):
+            return None
+        changes.append(_resampled(second, SEED + index) - _resampled(first, SEED + index))  # one seed, so the draws are the same
+    return _middle(np.mean(changes, axis=0))
+
+
+def _resampled(rates: Sequence[ErrorRate], seed: int = SEED) -> npt.NDArray[np.float64]:
     """The set's rate in each replication, percent, shape (replications,); draws without reference units are left out as NaN."""
-    generator = np.random.default_rng(SEED)
+    generator = np.random.default_rng(seed)
     counts = _counts(rates, rates[0].unit)
     errors, lengths = counts[:, :3].sum(axis=1), counts[:, 3]
     values = np.empty(REPLICATIONS)

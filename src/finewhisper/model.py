@@ -7,6 +7,7 @@ says what the model learnt: whether its context may be trimmed to the audio, its
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,15 +22,22 @@ from finewhisper.audio import Seconds
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
 
-Kind = Literal["adapter", "transformers", "ctranslate2"]
+Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
 CARD_NAME = "finewhisper.json"
+#: The file for whisper.cpp in a ggml folder.
+GGML_NAME = "ggml-model.bin"
 
 #: What each kind needs beside its weights, and the command that makes it good.
 _NEEDED = {
     "adapter": ("adapter_config.json", "adapter_model.safetensors"),
     "transformers": ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json"),
     "ctranslate2": ("config.json", "model.bin"),  # the engine asks for tokenizer.json, convert can do without
+    "ggml": (GGML_NAME, "generation_config.json", "tokenizer.json"),
+    "onnx": ("config.json", "generation_config.json", "tokenizer.json"),
+    "openai": (),  # always a file by itself
 }
+#: Where the weights of each kind lie, for their size and fingerprint; safetensors are found by ``weight_files``.
+_WEIGHTS = {"ctranslate2": ("model.bin",), "ggml": (GGML_NAME,), "onnx": ("onnx/*.onnx", "onnx/*.onnx_data")}
 
 
 class Context(BaseModel):
@@ -44,7 +52,7 @@ class Context(BaseModel):
     trimmed: bool = False
     margin_s: Seconds = 1.0  #: silence after the clip at inference
     trained_margin_s: tuple[Seconds, Seconds] | None = None  #: the range of margins met in training
-    full_window_share: float | None = None  #: share of training batches that saw 30 s
+    full_window_share: float | None = None  #: share of training batches that were 30 s windows
     calibration: Mapping[str, Any] | None = None  #: how ``margin_s`` was chosen by ``evaluate --context-sweep``
 
 
@@ -82,7 +90,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A checked folder and its kind."""
+    """A checked folder and its kind; a ggml file or an OpenAI checkpoint may be a bare file, to convert from."""
 
     path: Path
     kind: Kind
@@ -99,7 +107,7 @@ class ModelFolder:
                 names the command that turns it into the right kind.
         """
         kind = _sniff(path)
-        missing = [name for name in _NEEDED[kind] if not (path / name).is_file()]
+        missing = [name for name in _NEEDED[kind] if path.is_dir() and not (path / name).is_file()]
         if missing:
             raise ModelError(f"{path}: a {kind} folder without {', '.join(missing)}; copy what is missing from the original model")
         folder = cls(path, kind)
@@ -145,7 +153,15 @@ class ModelFolder:
 
     def fingerprint(self) -> str:
         """The SHA-256 of the weights: what ties an adapter to its base."""
-        return sha256(*([self.path / "model.bin"] if self.kind == "ctranslate2" else self.weight_files()))
+        return sha256(*self.stored_weights())
+
+    def stored_weights(self) -> list[Path]:
+        """The files that hold the weights, whatever the kind. Raises: ModelError: there are none that can be read safely."""
+        if self.path.is_file():
+            return [self.path]
+        if self.kind not in _WEIGHTS:
+            return self.weight_files()
+        return sorted(path for pattern in _WEIGHTS[self.kind] for path in self.path.glob(pattern))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -161,18 +177,43 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _sniff(path: Path) -> Kind:
     if not path.is_dir():
         if path.exists():
-            raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in")
+            return _sniff_file(path)
         raise ModelError(f"{path}: no such model folder; get one with: finewhisper download base -o {path}")
     if (path / "adapter_config.json").is_file():
         return "adapter"
     if (path / "model.bin").is_file() and _is_ctranslate2(path / "model.bin"):
         return "ctranslate2"
+    if (path / GGML_NAME).is_file() and _begins(path / GGML_NAME, _GGML_MAGIC):
+        return "ggml"
     if not (path / "config.json").is_file():
-        raise ModelError(f"{path}: is not a model folder: it has no config.json, adapter_config.json or model.bin")
+        raise ModelError(f"{path}: is not a model folder: it has no config.json, adapter_config.json, model.bin or {GGML_NAME}")
     kind = _read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
-    return "transformers"
+    only_graphs = any(path.glob("onnx/*.onnx")) and not any(path.glob("*.safetensors"))
+    return "onnx" if only_graphs else "transformers"
+
+
+_GGML_MAGIC = b"lmgg"  # a number that spells ggml from its highest byte down
+_PICKLE_MAGIC = b"\x80"  # of torch.save before version 1.6
+
+
+def _sniff_file(path: Path) -> Kind:
+    if _begins(path, _GGML_MAGIC):
+        return "ggml"
+    if _begins(path, _PICKLE_MAGIC) or (zipfile.is_zipfile(path) and _holds_pickle(path)):
+        return "openai"
+    raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in")
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(magic)) == magic
+
+
+def _holds_pickle(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
 
 
 def _is_ctranslate2(path: Path) -> bool:
@@ -184,4 +225,5 @@ def _is_ctranslate2(path: Path) -> bool:
 def _next_step(path: Path, kind: Kind, wanted: tuple[Kind, ...]) -> str:
     if kind == "adapter":
         return f"merge it first: finewhisper merge {path} -o {path}-merged"
-    return f"convert it first: finewhisper convert {path} {path}-{wanted[0]} --to {wanted[0]}"
+    first = wanted[0] if kind == "transformers" else "transformers"  # every other kind is made from that one
+    return f"convert it first: finewhisper convert {path} {path.with_suffix('') if path.is_file() else path}-{first} --to {first}"

@@ -21,6 +21,17 @@ class DecodeOptions:
     batch_size: int = 16  #: clips decoded together
     max_tokens_per_second: float = 25.0  #: stops runaway loops; the fastest speech in the densest script needs about 16
     prompt: str = ""  #: previous text that the model sees before the clip
+    hotwords: tuple[str, ...] = ()  #: names and terms that the model sees before that text
+    word_timestamps: bool = False  #: the time of each word, too
+    temperature: float = 0.0  #: above 0 tokens are drawn by chance, the rarer ones the more often the higher it is
+    seed: int = 0  #: of that chance
+    fallback: tuple[float, ...] = (
+        0.2,
+        0.4,
+        0.6,
+        0.8,
+        1.0,
+    )  #: temperatures to decode a window with whose text loops, one after the other; those of OpenAI
 
 
 @dataclass(frozen=True)
@@ -79,4 +90,10 @@ def written_language(spoken: str | None, task: Task) -> str | None:
 
 def join_texts(texts: list[str], language: str) -> str:
     """Join pieces of text as ``language`` joins words."""
-    return ("" if language in UNSPACED else " ").join(text for text in (piece.strip() for piece in texts) if text)
+    stripped = [text for text in (piece.strip() for piece in texts) if text]
+    return joint("".join(stripped), language).join(stripped)
+
+
+def joint(text: str, language: str) -> str:
+    """What stands between the words of a text: nothing in a script without spaces, but a translation into English has them."""
+    return "" if language in UNSPACED and not text.isascii() else " "

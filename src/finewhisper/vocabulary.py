@@ -160,17 +160,20 @@ class Vocabulary:
         text = str(self.tokenizer.id_to_token(token))
         return float(text[2:-2])
 
-    def prompt(self, language: str | None, task: Task = "transcribe", *, timestamps: bool, previous: str = "") -> list[int]:
+    def prompt(
+        self, language: str | None, task: Task = "transcribe", *, timestamps: bool, previous: str = "", hotwords: Sequence[str] = ()
+    ) -> list[int]:
         """The tokens before the text: exactly one ``<|startoftranscript|>``, whatever the model.
 
         Args:
             language: a code or name; None only for English-only models.
             previous: text that came before, placed after ``<|startofprev|>``; its last 223 tokens are used, as OpenAI does.
+            hotwords: terms to expect, placed before that text, up to half of these tokens.
 
         Raises:
             UsageError: the language is unknown, or the model cannot do what is asked.
         """
-        context = [self.previous_text, *self.encode(" " + previous.strip())[-(MAX_TOKENS // 2 - 1) :]] if previous.strip() else []
+        context = self._context(previous.strip(), ", ".join(word.strip() for word in hotwords))
         if self.multilingual:
             if language is None:
                 raise UsageError("a multilingual model needs a language: pass --language, or give each manifest line a 'language'")
@@ -185,6 +188,12 @@ class Vocabulary:
                 )
             start = [self.start_of_transcript]
         return context + start + ([] if timestamps else [self.no_timestamps])
+
+    def _context(self, previous: str, glossary: str) -> list[int]:
+        room = MAX_TOKENS // 2 - 1
+        terms = self.encode(f" {glossary}.")[: room // 2] if glossary else []
+        said = self.encode(" " + previous)[-(room - len(terms)) :] if previous else []
+        return [self.previous_text, *terms, *said] if terms or said else []
 
     def encode(self, text: str) -> list[int]:
         """Plain text to ids; a control token spelt out in ``text`` stays plain text."""
@@ -220,19 +229,23 @@ class Vocabulary:
         return not (started and spoken)
 
     def segments(self, tokens: Sequence[int], duration_s: Seconds) -> list[Segment]:
-        """Cut a decoded window at its timestamps; without any it is one segment from 0 to ``duration_s``.
+        """The segments of :meth:`pieces`."""
+        return [segment for segment, _ in self.pieces(tokens, duration_s)]
+
+    def pieces(self, tokens: Sequence[int], duration_s: Seconds) -> list[tuple[Segment, list[int]]]:
+        """Cut a decoded window at its timestamps, into segments and their text tokens; without any it is one from 0 to ``duration_s``.
 
         A start without an end closes at ``duration_s``; times run forward and stay inside the clip whatever the model wrote.
         """
-        pieces: list[Segment] = []
+        pieces: list[tuple[Segment, list[int]]] = []
         start_s = 0.0
         text: list[int] = []
 
         def close(end_s: Seconds) -> None:
             words = self.decode(text).strip()
             if words:
-                begin = min(max(start_s, pieces[-1].end_s if pieces else 0.0), duration_s)
-                pieces.append(Segment(words, begin, min(max(end_s, begin), duration_s)))
+                begin = min(max(start_s, pieces[-1][0].end_s if pieces else 0.0), duration_s)
+                pieces.append((Segment(words, begin, min(max(end_s, begin), duration_s)), list(text)))
             text.clear()
 
         for token in tokens:

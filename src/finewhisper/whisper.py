@@ -2,13 +2,19 @@
 
 Whisper's encoder adds fixed sinusoidal positions to what two convolutions make of the spectrogram; nothing in it needs 1500 positions
 except a check. For a shorter input the first positions are used, which is what the full window would give its first frames.
+
+A full window can be had for little more. What follows a clip in it is silence: a thousand positions that differ in their position alone.
+*Condensed silence* keeps a few of them, each for a block of its neighbours, and adds the logarithm of the block's width to every
+attention score of it, so that the softmax weighs it like the whole block. Token merging weighs merged tokens so (Bolya et al. 2022,
+arXiv 2210.09461, "proportional attention"); here nothing has to be merged, for the blocks are known before the encoder runs.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +22,11 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import WhisperForConditionalGeneration
+from transformers import AttentionInterface, AttentionMaskInterface, WhisperForConditionalGeneration
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoder
 
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
@@ -28,22 +36,108 @@ warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
 
 
-class LengthAwareEncoder(WhisperEncoder):  # type: ignore[misc]
-    """The encoder over (batch, n_mels, frames) with any even ``frames`` up to 3000, to (batch, frames // 2, d_model)."""
+#: Keys up to which :func:`attention` multiplies matrices: 7.5 s of sound. For more, the scores need too much memory.
+_FEW_KEYS = 384
 
-    def forward(self, input_features: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> BaseModelOutput:
+
+def attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """transformers' scaled dot-product attention, but for training in bfloat16 on a CPU, where it is made of plain matrix products.
+
+    torch's fused kernel is made for long sequences; its backward pass takes 1.5 times as long as the products for 290 positions, three
+    times as long for 120 (``benchmarks/LOG.md``).
+
+    Args:
+        query: (batch, heads, positions, width), as ``key`` and ``value`` are.
+    """
+    learning = torch.is_grad_enabled() and query.device.type == "cpu" and query.dtype == torch.bfloat16
+    additive = attention_mask is None or attention_mask.is_floating_point()
+    if not (learning and additive and dropout == 0.0 and key.shape[2] <= _FEW_KEYS):
+        result: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+        return result
+    scores = query * (query.shape[-1] ** -0.5 if scaling is None else scaling) @ key.transpose(2, 3)
+    if attention_mask is not None:
+        scores = scores + attention_mask.to(scores.dtype)
+    elif query.shape[2] > 1 and getattr(module, "is_causal", False):
+        scores = scores.masked_fill(torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1), -torch.inf)
+    return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("finewhisper", attention)
+AttentionMaskInterface.register("finewhisper", sdpa_mask)
+
+
+class LengthAwareEncoder(WhisperEncoder):  # type: ignore[misc]
+    """The encoder over (batch, n_mels, frames) with any even ``frames`` up to 3000, to (batch, positions, d_model).
+
+    There are ``frames // 2`` positions, and one more for each block of condensed silence.
+    """
+
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        silence: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutput:
+        """As transformers' forward.
+
+        Args:
+            silence: (batch, blocks), the widths in positions of the blocks of silence that follow, the same in every row; the last is
+                the window's last position, of width 1. The features must end in a tenth of a second of silence.
+        """
         hidden = nn.functional.gelu(self.conv1(input_features.to(self.conv1.weight.dtype)))
         hidden = nn.functional.gelu(self.conv2(hidden)).transpose(1, 2)  # (batch, positions, d_model)
-        positions = hidden.shape[1]
-        if positions > self.max_source_positions:
+        heard = hidden.shape[1]
+        if heard > self.max_source_positions:
             raise ValueError(f"the encoder takes up to {2 * self.max_source_positions} frames, not {input_features.shape[-1]}")
-        hidden = hidden + self.embed_positions.weight[:positions]
+        if silence is None:
+            hidden, weight = hidden + self.embed_positions.weight[:heard], None
+        else:
+            hidden, weight = self._with_silence(hidden, silence[0]), attention_weight(heard, silence, hidden.dtype)
         hidden = nn.functional.dropout(hidden, p=self.dropout, training=self.training)
         for layer in self.layers:
             if self.training and self.layerdrop > 0.0 and torch.rand(()) < self.layerdrop:
                 continue  # LayerDrop, arXiv 1909.11556
-            hidden = layer(hidden, None)
+            hidden = layer(hidden, weight)
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden))
+
+    def _with_silence(self, hidden: torch.Tensor, widths: torch.Tensor) -> torch.Tensor:
+        """Continue (batch, heard, d_model) with a position in the middle of each block, and add the positions' embeddings."""
+        heard = hidden.shape[1]
+        middles = heard + widths.cumsum(0) - widths + widths // 2
+        places = torch.cat([torch.arange(heard, device=hidden.device), middles])
+        # the last position heard has the zeros behind it that the convolutions put at the end of a window, so there it goes
+        silent = hidden[:, heard - 2 : heard - 1].expand(-1, len(widths), -1)
+        hidden = torch.cat([hidden[:, : heard - 1], silent, hidden[:, heard - 1 :]], dim=1)
+        positioned: torch.Tensor = hidden + self.embed_positions.weight[places]
+        return positioned
+
+
+def attention_weight(heard: int, silence: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to the attention scores of ``heard`` positions and of blocks (batch, blocks): (1, 1, 1, heard + blocks)."""
+    widths = torch.cat([torch.ones(heard, device=silence.device), silence[0]])
+    return widths.log().to(dtype)[None, None, None]
+
+
+class LengthAwareCrossAttention(WhisperAttention):  # type: ignore[misc]
+    """Attention from the decoder to the encoder's positions, some of which may stand for many."""
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, source_weight: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """As transformers' forward; ``source_weight`` is what :func:`attention_weight` answers."""
+        if source_weight is not None:
+            kwargs["attention_mask"] = source_weight
+        return super().forward(hidden_states, *args, **kwargs)
 
 
 class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
@@ -55,6 +149,8 @@ class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model.encoder.__class__ = LengthAwareEncoder
+        for layer in self.model.decoder.layers:
+            layer.encoder_attn.__class__ = LengthAwareCrossAttention
 
     @functools.wraps(WhisperForConditionalGeneration.forward)  # generate() looks at the signature for what it may pass
     def forward(
@@ -62,20 +158,64 @@ class LengthAwareWhisper(WhisperForConditionalGeneration):  # type: ignore[misc]
         input_features: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        silence: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Seq2SeqLMOutput:
         """As transformers' forward; with ``labels`` (batch, tokens; -100 ignored) only ``loss`` is returned.
 
         The loss is the mean over labelled tokens, or their sum divided by ``num_items_in_batch``, with which Trainer makes
         accumulated batches weigh every token alike.
+
+        Args:
+            silence: with ``labels`` only, as in :meth:`LengthAwareEncoder.forward`.
         """
         if labels is None:
             return super().forward(input_features=input_features, **kwargs)
-        hidden = self.model(input_features, use_cache=False, **kwargs).last_hidden_state
+        assert input_features is not None
+        states = self.model.encoder(input_features, silence=silence).last_hidden_state
+        if silence is not None:
+            kwargs["source_weight"] = attention_weight(input_features.shape[-1] // 2, silence, states.dtype)
+        hidden = self.model.decoder(kwargs.pop("decoder_input_ids"), encoder_hidden_states=states, use_cache=False, **kwargs)[0]
         counted = labels != IGNORED
         logits = self.proj_out(hidden[counted])  # (labelled positions, vocabulary)
         total = nn.functional.cross_entropy(logits.float(), labels[counted], reduction="sum")
         return Seq2SeqLMOutput(loss=total / (counted.sum() if num_items_in_batch is None else num_items_in_batch))
+
+
+@contextmanager
+def cross_attention(
+    model: WhisperForConditionalGeneration, heads: Sequence[tuple[int, int]], positions: int
+) -> Iterator[list[torch.Tensor]]:
+    """Watch how some of the decoder's heads look at the audio: a list that a forward pass of one clip fills.
+
+    Fast attention gives no weights, so they are computed again from the queries and keys of the layers that are asked for.
+
+    Args:
+        heads: (layer, head) of each head.
+        positions: of the encoder's output that count; the silence behind them gets no weight.
+
+    Yields:
+        For each layer in ``heads`` the weights (its heads, tokens, positions).
+    """
+    weights: list[torch.Tensor] = []
+
+    def watch(wanted: list[int], module: Any, arguments: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]) -> None:
+        hidden, audio = arguments[0] if arguments else named["hidden_states"], named["key_value_states"][0, :positions]
+        shape = (-1, module.num_heads, module.head_dim)
+        queries = module.q_proj(hidden[0]).view(shape).transpose(0, 1)[wanted] * module.scaling  # (heads, tokens, head_dim)
+        keys = module.k_proj(audio).view(shape).transpose(0, 1)[wanted]  # (heads, positions, head_dim)
+        weights.append((queries @ keys.transpose(1, 2)).float().softmax(dim=-1))
+
+    handles = []
+    for index, layer in enumerate(model.model.decoder.layers):
+        wanted = [head for place, head in heads if place == index]
+        if wanted:
+            handles.append(layer.encoder_attn.register_forward_pre_hook(functools.partial(watch, wanted), with_kwargs=True))
+    try:
+        yield weights
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any) -> LengthAwareWhisper:
@@ -91,7 +231,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
         model, report = LengthAwareWhisper.from_pretrained(
             folder.path,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation="finewhisper",
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,

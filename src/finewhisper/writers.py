@@ -1,19 +1,27 @@
 """A transcript as text, subtitles or data: pure functions, one for each format.
 
-Subtitle files hold one cue for each segment. The formats are SubRip (``.srt``), WebVTT (https://www.w3.org/TR/webvtt1/), OpenAI
-Whisper's tab-separated table (milliseconds) and a JSON object with everything that is known.
+Subtitle files hold one cue for each segment, or several of a given size. The formats are SubRip (``.srt``), WebVTT
+(https://www.w3.org/TR/webvtt1/), Advanced SubStation (``.ass``), lyrics (``.lrc``), OpenAI Whisper's tab-separated table (milliseconds)
+and a JSON object with everything that is known.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from finewhisper.audio import Seconds
+from finewhisper.cues import Layout, cues, one_line
 from finewhisper.transcript import Segment, Transcript
 
-Writer = Callable[[Transcript], str]
+#: Segments as they are.
+PLAIN = Layout()
+
+
+class Writer(Protocol):
+    """One format; those without cues take no notice of the layout."""
+
+    def __call__(self, transcript: Transcript, layout: Layout = PLAIN) -> str: ...
 
 
 def clock(seconds: Seconds, decimal_mark: str = ".") -> str:
@@ -24,32 +32,55 @@ def clock(seconds: Seconds, decimal_mark: str = ".") -> str:
     return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{decimal_mark}{rest % 1000:03d}"
 
 
-def txt(transcript: Transcript) -> str:
+def txt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """The text alone, one segment a line."""
-    return "".join(f"{_line(segment)}\n" for segment in transcript.segments)
+    return "".join(f"{one_line(segment.text)}\n" for segment in transcript.segments)
 
 
-def srt(transcript: Transcript) -> str:
+def srt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """SubRip: numbered cues with a comma before the milliseconds."""
     return "\n".join(
-        f"{number}\n{clock(segment.start_s, ',')} --> {clock(segment.end_s, ',')}\n{_without_arrow(_line(segment))}\n"
-        for number, segment in enumerate(transcript.segments, start=1)
+        f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n{_without_arrow(chr(10).join(cue.lines))}\n"
+        for number, cue in enumerate(cues(transcript, layout), start=1)
     )
 
 
-def vtt(transcript: Transcript) -> str:
+def vtt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """WebVTT: a header, and text in which the characters of markup are written as entities."""
-    cues = [f"{clock(segment.start_s)} --> {clock(segment.end_s)}\n{_entities(_line(segment))}\n" for segment in transcript.segments]
-    return "\n".join(["WEBVTT\n", *cues])
+    shown = cues(transcript, layout)
+    body = [f"{clock(cue.start_s)} --> {clock(cue.end_s)}\n{_entities(chr(10).join(cue.lines))}\n" for cue in shown]
+    return "\n".join(["WEBVTT\n", *body])
 
 
-def tsv(transcript: Transcript) -> str:
+def ass(transcript: Transcript, layout: Layout = PLAIN) -> str:
+    """Advanced SubStation Alpha (http://www.tcax.org/docs/ass-specs.htm): one style, and a dialogue line for each cue."""
+    rows = [
+        f"Dialogue: 0,{_hundredths(cue.start_s)},{_hundredths(cue.end_s)},Default,,0,0,0,,{_without_markup(chr(10).join(cue.lines))}\n"
+        for cue in cues(transcript, layout)
+    ]
+    return "".join([_ASS_HEAD, *rows])
+
+
+def lrc(transcript: Transcript, layout: Layout = PLAIN) -> str:
+    """Lyrics for music players: the start of each segment in hundredths of a second; an empty line ends one before a pause."""
+    rows = []
+    for index, segment in enumerate(transcript.segments):
+        rows.append(f"[{_lyrics_clock(segment.start_s)}]{one_line(segment.text)}\n")
+        following = transcript.segments[index + 1].start_s if index + 1 < len(transcript.segments) else transcript.duration_s
+        if following - segment.end_s >= _LRC_PAUSE_S:
+            rows.append(f"[{_lyrics_clock(segment.end_s)}]\n")
+    return "".join(rows)
+
+
+def tsv(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """A table of start and end in whole milliseconds and text, as OpenAI's Whisper writes it."""
-    rows = [f"{_milliseconds(segment.start_s)}\t{_milliseconds(segment.end_s)}\t{_line(segment)}\n" for segment in transcript.segments]
+    rows = [
+        f"{_milliseconds(segment.start_s)}\t{_milliseconds(segment.end_s)}\t{one_line(segment.text)}\n" for segment in transcript.segments
+    ]
     return "".join(["start\tend\ttext\n", *rows])
 
 
-def as_json(transcript: Transcript) -> str:
+def as_json(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """Everything that is known, times in seconds, rounded to milliseconds; what is not known is left out."""
     content: dict[str, Any] = {
         "language": transcript.language or None,
@@ -62,16 +93,42 @@ def as_json(transcript: Transcript) -> str:
 
 
 #: The formats by the ending of their files.
-WRITERS: dict[str, Writer] = {"txt": txt, "srt": srt, "vtt": vtt, "json": as_json, "tsv": tsv}
+WRITERS: dict[str, Writer] = {"txt": txt, "srt": srt, "vtt": vtt, "json": as_json, "tsv": tsv, "lrc": lrc, "ass": ass}
+
+_LRC_PAUSE_S = 2.0
+_ASS_HEAD = """[Script Info]
+ScriptType: v4.00+
+PlayResX: 384
+PlayResY: 288
+ScaledBorderAndShadow: yes
+WrapStyle: 0
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, StrikeOut, ScaleX, \
+ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&H00FFFFFF,&H000000FF,&H00000000,&H00000000,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
 
 
 def _milliseconds(seconds: Seconds) -> int:
     return max(round(seconds * 1000), 0)
 
 
-def _line(segment: Segment) -> str:
-    """A segment's text on one line: a line break would end a row or, if doubled, a cue."""
-    return " ".join(segment.text.split())
+def _hundredths(seconds: Seconds) -> str:
+    """``1:01:01.50``."""
+    hundredths = max(round(seconds * 100), 0)
+    minutes, rest = divmod(hundredths, 6_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest // 100:02d}.{rest % 100:02d}"
+
+
+def _lyrics_clock(seconds: Seconds) -> str:
+    """``61:01.50``: there are no hours."""
+    minutes, rest = divmod(max(round(seconds * 100), 0), 6_000)
+    return f"{minutes:02d}:{rest // 100:02d}.{rest % 100:02d}"
 
 
 def _without_arrow(text: str) -> str:
@@ -82,6 +139,11 @@ def _without_arrow(text: str) -> str:
 def _entities(text: str) -> str:
     """WebVTT's own escapes; they also break up the arrow, which is not allowed in a cue."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _without_markup(text: str) -> str:
+    r"""Braces and backslashes would be commands, and there are no escapes: look-alikes take their places. ``\N`` breaks a line."""
+    return text.translate({ord("{"): "｛", ord("}"): "｝", ord("\\"): "＼"}).replace("\n", "\\N")
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:

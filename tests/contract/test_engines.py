@@ -14,7 +14,7 @@ import pytest
 from finewhisper import audio
 from finewhisper.audio import Waveform
 from finewhisper.engines import Engine, load_engine
-from finewhisper.errors import UsageError
+from finewhisper.errors import UnsupportedError, UsageError
 from finewhisper.features import log_mel, pad_samples
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
@@ -25,13 +25,19 @@ pytestmark = pytest.mark.real
 
 #: For each engine the fixtures that hold an English-only tiny model, quick enough for everything that needs one language only, and
 #: the multilingual base model.
-ENGINES = {"ctranslate2": ("tiny_en_ct2_model", "base_ct2_model"), "transformers": ("tiny_en_model", "base_model")}
+ENGINES = {
+    "ctranslate2": ("tiny_en_ct2_model", "base_ct2_model"),
+    "transformers": ("tiny_en_model", "base_model"),
+    "whispercpp": ("tiny_en_ggml_model", "base_ggml_model"),
+    "onnx": ("tiny_en_onnx_model", "base_onnx_model"),
+}
 
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 
 
 def load(request: pytest.FixtureRequest, fixture: str) -> Engine:
-    return load_engine(ModelFolder.open(request.getfixturevalue(fixture)), device="cpu", precision="float32")
+    folder = ModelFolder.open(request.getfixturevalue(fixture))
+    return load_engine(folder, device="cpu", precision="auto" if folder.kind == "ggml" else "float32")  # whisper.cpp has no choice
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
@@ -107,7 +113,48 @@ def test_two_calls_agree(engine: Engine, clips: list[Waveform], heard: list[Tran
     assert engine.transcribe(clips, DecodeOptions()) == heard
 
 
-def test_beam_search_is_honoured(engine: Engine, clips: list[Waveform]):
+def test_words_have_times_inside_their_phrase(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    if engine.name not in {"ctranslate2", "transformers"}:
+        with pytest.raises(UnsupportedError, match="--word-timestamps"):
+            engine.transcribe(clips, DecodeOptions(word_timestamps=True))
+        return
+    transcripts = engine.transcribe(clips, DecodeOptions(word_timestamps=True))
+    for plain, timed in zip(heard, transcripts, strict=True):
+        assert timed.text == plain.text
+        for segment in timed.segments:
+            assert [word.text for word in segment.words] == segment.text.split()
+            times = [segment.start_s, *(time for word in segment.words for time in (word.start_s, word.end_s)), segment.end_s]
+            assert times == sorted(times)
+            assert all(0.0 < (word.probability or 0.0) <= 1.0 for word in segment.words)
+    said = {word.text: word for segment in transcripts[0].segments for word in segment.words}
+    assert said["Americans"].end_s == pytest.approx(2.25, abs=0.25)  # he pauses after it
+    assert said["country."].end_s == pytest.approx(10.6, abs=0.25)
+
+
+def test_without_timestamps_a_phrase_lasts_from_its_first_word_to_its_last(engine: Engine, clips: list[Waveform]):
+    if engine.name not in {"ctranslate2", "transformers"}:
+        pytest.skip("this engine tells no times of words")
+    (segment,) = engine.transcribe(clips[:1], DecodeOptions(timestamps=False, word_timestamps=True))[0].segments
+    assert (segment.start_s, segment.end_s) == (segment.words[0].start_s, segment.words[-1].end_s)
+    assert 10.3 < segment.end_s < 10.9
+
+
+def test_tokens_may_be_drawn_by_chance(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    drawn = [engine.transcribe(clips[1:2], DecodeOptions(temperature=temperature))[0].text for temperature in (0.2, 1.5, 1.5, 1.5)]
+    assert error_rate([heard[1].text], [drawn[0]], "word", Normalizer.for_language("en")).percent < 50
+    assert set(drawn[1:]) != {heard[1].text}
+
+
+def test_hotwords_say_how_to_spell(engine: Engine, clips: list[Waveform]):
+    options = DecodeOptions(hotwords=("Yo, my fellow Amerikans", "our kountry", "my fellow Amerikans", "our kountry"))
+    assert "Amerikans" in engine.transcribe(clips[:1], options)[0].text
+
+
+def test_beam_search_is_honoured_or_refused(engine: Engine, clips: list[Waveform]):
+    if engine.name == "whispercpp":
+        with pytest.raises(UnsupportedError, match="--beam-size 3"):
+            engine.transcribe(clips[1:], DecodeOptions(beam_size=3))
+        return
     found = engine.transcribe(clips[:1], DecodeOptions(beam_size=3))[0]
     assert error_rate([JFK], [found.text], "word", Normalizer.for_language("en")).percent < 10
 
@@ -163,6 +210,10 @@ def test_short_contexts_are_used_where_the_model_has_learnt_them(engine: Engine,
 @pytest.mark.parametrize("frames", [100, 400, 3000])
 def test_encodes_any_length(engine: Engine, clips: list[Waveform], frames: int):
     features = np.stack([log_mel(pad_samples(clip, frames), engine.n_mels) for clip in clips[:2]])
+    if not engine.encodes:
+        with pytest.raises(UnsupportedError):
+            engine.encode(features)
+        return
     encoded = engine.encode(features)
     assert encoded.shape == (2, frames // 2, 384)
     assert encoded.dtype == np.float32
@@ -206,10 +257,15 @@ def test_all_engines_say_the_same(request: pytest.FixtureRequest, clips: list[Wa
 
     Scores may differ a little: they are taken over all tokens in one engine, over those that the rules of timestamps allow in another.
     """
-    expected, *others = [load(request, small).transcribe(clips, DecodeOptions()) for small, _ in ENGINES.values()]
+    options = DecodeOptions(word_timestamps=True)
+    expected, *others = [load(request, small).transcribe(clips, options) for small, _ in ENGINES.values()]
     for transcripts in others:
         for one, other in zip(expected, transcripts, strict=True):
             assert one.text == other.text
             assert [segment.end_s for segment in one.segments] == [segment.end_s for segment in other.segments]
             assert one.segments[0].avg_logprob == pytest.approx(other.segments[0].avg_logprob, abs=0.15)
             assert one.segments[0].no_speech_prob == pytest.approx(other.segments[0].no_speech_prob, abs=1e-2)
+            for ours, theirs in zip(one.segments, other.segments, strict=True):
+                assert [word.text for word in ours.words] == [word.text for word in theirs.words]
+                starts = [[word.start_s for word in segment.words] for segment in (ours, theirs)]
+                np.testing.assert_allclose(*starts, atol=0.05)

@@ -15,12 +15,27 @@ import pytest
 import finewhisper
 
 #: Libraries that only an extra brings.
-OPTIONAL = ["accelerate", "ctranslate2", "matplotlib", "peft", "tensorboard", "torch", "transformers"]
+OPTIONAL = [
+    "_pywhispercpp",
+    "accelerate",
+    "ctranslate2",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "peft",
+    "tensorboard",
+    "torch",
+    "transformers",
+]
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
     "finewhisper.align.attention": "train",
     "finewhisper.align.run": "train",
+    "finewhisper.convert.onnx_browser": "onnx",
+    "finewhisper.convert.onnx_graph": "onnx",
+    "finewhisper.convert.onnx_network": "onnx",
+    "finewhisper.convert.onnx_weights": "onnx",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",
     "finewhisper.finetune.batches": "train",

@@ -9,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.metrics import Edit, ErrorRate, Interval, align, compare, difference, error_rate, interval, total, units, utterance_rates
+from finewhisper.metrics import (
+    Edit,
+    ErrorRate,
+    Interval,
+    align,
+    compare,
+    difference,
+    error_rate,
+    interval,
+    mean_difference,
+    total,
+    units,
+    utterance_rates,
+)
 from finewhisper.text import Normalizer
 
 RAW = Normalizer(())
@@ -167,6 +180,23 @@ def test_paired_difference_is_surer_than_two_intervals() -> None:
 
 def test_difference_of_the_same_is_zero() -> None:
     assert difference(rates([1, 2, 3]), rates([1, 2, 3])) == Interval(0.0, 0.0)
+
+
+def test_sets_weigh_alike_in_the_mean_difference() -> None:
+    """A hundred utterances that stay as they are, and three that all get one word of ten wrong: 5 points, however they are drawn."""
+    large, small = rates([2] * 100, length=10), rates([0] * 3, length=10)
+    found = mean_difference([large, small], [large, rates([1] * 3, length=10)])
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((5.0, 5.0))
+
+
+def test_the_mean_over_sets_is_surer_than_each() -> None:
+    generator = np.random.default_rng(2)
+    sets = [rates([int(count) for count in generator.integers(0, 10, size=50)]) for _ in range(8)]
+    one, all_four = difference(sets[0], sets[4]), mean_difference(sets[:4], sets[4:])
+    assert one is not None
+    assert all_four is not None
+    assert all_four.high - all_four.low == pytest.approx((one.high - one.low) / 2, rel=0.3)
 
 
 def test_difference_needs_the_same_utterances() -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from finewhisper import whisper
+from finewhisper import manifest, whisper
 from finewhisper.errors import ModelError
+from finewhisper.features import log_mel_torch
+from finewhisper.finetune.batches import Window, silence_blocks
+from finewhisper.finetune.dataset import SpeechDataset, collate
+from finewhisper.finetune.labels import Labeller
 from finewhisper.model import ModelFolder
-from finewhisper.vocabulary import IGNORED
+from finewhisper.vocabulary import IGNORED, Vocabulary
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,57 @@ def test_the_loss_is_transformers_loss(pair: tuple[whisper.LengthAwareWhisper, W
     torch.testing.assert_close(ours(input_features=features, decoder_input_ids=inputs, labels=labels).loss, expected)
     summed = ours(input_features=features, decoder_input_ids=inputs, labels=labels, num_items_in_batch=3).loss
     torch.testing.assert_close(summed, expected * 6 / 3)
+
+
+@torch.inference_mode()
+def test_blocks_of_one_position_are_the_full_window(pair: tuple[whisper.LengthAwareWhisper, WhisperForConditionalGeneration]) -> None:
+    ours, theirs = pair
+    heard = torch.cat([torch.randn(2, 80, 180), torch.full((2, 80, 20), -0.7)], dim=-1)
+    full = torch.nn.functional.pad(heard, (0, 2800), value=-0.7)
+    blocks = torch.ones(2, 1400, dtype=torch.long)
+    expected = theirs.model.encoder(full).last_hidden_state
+    torch.testing.assert_close(ours.model.encoder(heard, silence=blocks).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+    tokens = torch.randint(0, 50_000, (2, 7))
+    loss = theirs(input_features=full, decoder_input_ids=tokens, labels=tokens).loss
+    torch.testing.assert_close(ours(input_features=heard, decoder_input_ids=tokens, labels=tokens, silence=blocks).loss, loss)
+
+
+@pytest.mark.real
+@torch.inference_mode()
+def test_thirty_positions_of_silence_stand_for_all_of_it(base_model: Path, captions: Path) -> None:
+    """A model that never learnt short windows is surprised by them, and hardly by condensed ones."""
+    model, vocabulary = whisper.load(ModelFolder.open(base_model)).eval(), Vocabulary.load(base_model)
+    examples = SpeechDataset(manifest.read(captions / "train.jsonl")[:8], Labeller(vocabulary))
+    blocks = silence_blocks(200, random.Random(1))
+    assert len(blocks) < 50
+
+    def loss(frames: int, silence: tuple[int, ...] = ()) -> float:
+        batch = collate([examples[Window((row,), frames, row, silence)] for row in range(len(examples))])
+        del batch["rows"]
+        return float(model(log_mel_torch(batch.pop("waveforms"), 80), **batch).loss)
+
+    full, condensed, short = loss(3000), loss(400, blocks), loss(400)
+    assert abs(condensed - full) < 0.1 * full
+    assert abs(condensed - full) < 0.3 * abs(short - full)
+
+
+@pytest.mark.parametrize("queries", ["all", "causal", "weighed"])
+def test_attention_by_products_is_scaled_dot_product_attention(queries: str) -> None:
+    def inputs() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        return [torch.randn(2, 4, 20, 16, generator=generator).bfloat16().requires_grad_() for _ in range(3)]
+
+    module = torch.nn.Module()
+    module.is_causal = queries == "causal"  # type: ignore[assignment]
+    mask = whisper.attention_weight(16, torch.tensor([[2, 5, 9, 1]]), torch.bfloat16) if queries == "weighed" else None
+    ours, fused = inputs(), inputs()
+    found, _ = whisper.attention(module, *ours, mask)
+    expected, _ = sdpa_attention_forward(module, *fused, mask)
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
+    for result in (found, expected):
+        result.square().sum().backward()
+    for one, other in zip(ours, fused, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, atol=5e-2, rtol=5e-2)
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused(random_model: Path, tmp_path: Path) -> None:

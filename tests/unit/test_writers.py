@@ -12,6 +12,7 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finewhisper.cues import Layout
 from finewhisper.transcript import Segment, Transcript, Word
 from finewhisper.writers import WRITERS, clock
 
@@ -105,6 +106,36 @@ def test_json_holds_what_is_known_and_nothing_else():
         {"start": 3600.5, "end": 3601.0, "text": "ден."},
     ]
     assert "你好" in WRITERS["json"](TRANSCRIPT)  # readable, not \\u4f60
+
+
+def test_lyrics_count_minutes_past_the_hour_and_end_before_a_pause():
+    assert WRITERS["lrc"](TRANSCRIPT).splitlines() == [
+        "[00:00.00]Good morning.",
+        "[00:02.50]It costs < 5 & > 3 --> maybe more or less",
+        "[01:00.00]",
+        "[60:00.00]Добър ден. 你好。",
+        "[121:01.25]",
+    ]
+
+
+def test_ass_has_a_dialogue_line_for_each_cue():
+    transcript = Transcript((Segment("Take {this}, or C:\\N", 0.0, 3_661.255), Segment("one two", 3_662.0, 3_663.0)), "en", 4_000.0)
+    text = WRITERS["ass"](transcript, Layout(max_line_width=4))
+    head, events = text.split("[Events]\n")
+    assert head.startswith("[Script Info]\n")
+    columns, *rows = events.splitlines()
+    fields = [row.removeprefix("Dialogue: ").split(",", columns.count(",")) for row in rows]
+    assert [(row[1], row[2]) for row in fields] == [("0:00:00.00", "1:01:01.26"), ("1:01:02.00", "1:01:03.00")]
+    assert [row[-1] for row in fields] == ["Take\\N｛this｝,\\Nor\\NC:＼N", "one\\Ntwo"]
+    style = head.split("[V4+ Styles]\n")[1].splitlines()
+    assert style[0].count(",") == style[1].count(",")
+
+
+def test_lines_and_cues_are_bounded_in_subtitles():
+    layout = Layout(max_line_width=10, max_line_count=2)
+    transcript = Transcript((Segment("one two three four five six", 0.0, 6.0),), "en", 6.0)
+    assert [cue.content for cue in srt.parse(WRITERS["srt"](transcript, layout))] == ["one two\nthree four", "five six"]
+    assert [cue.text for cue in webvtt.from_string(WRITERS["vtt"](transcript, layout))] == ["one two\nthree four", "five six"]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("txt", ""), ("srt", ""), ("vtt", "WEBVTT\n"), ("tsv", "start\tend\ttext\n")])

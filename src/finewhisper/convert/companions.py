@@ -12,11 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES
+from finewhisper.errors import ModelError
+from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
 #: Whisper writes its first time within the first second (Radford et al. 2022, section 4.5), in steps of 20 ms.
 _MAX_INITIAL_TIMESTAMP_INDEX = 50
 _ADDED_TOKEN_FIELDS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+
+
+def checked_vocabulary(source: ModelFolder) -> Vocabulary:
+    """The tokenizer of a transformers folder. Raises: ModelError: it does not fit the weights."""
+    vocabulary = Vocabulary.load(source.path)
+    if vocabulary.size != source.config.get("vocab_size"):
+        raise ModelError(
+            f"{source.path}: tokenizer.json has {vocabulary.size} tokens, config.json says {source.config.get('vocab_size')}; "
+            "copy the tokenizer of the model that this one was made from"
+        )
+    return vocabulary
 
 
 def write(target: Path, vocabulary: Vocabulary, config: dict[str, Any], decoding: dict[str, Any]) -> None:
@@ -63,6 +76,25 @@ def default_alignment_heads(config: dict[str, Any]) -> list[list[int]]:
     """All heads of the upper half of the decoder, as OpenAI does for a model whose best heads are not known."""
     layers, heads = config["decoder_layers"], config["decoder_attention_heads"]
     return [list(pair) for pair in product(range(layers // 2, layers), range(heads))]
+
+
+def non_speech_tokens(vocabulary: Vocabulary) -> list[int]:
+    """What OpenAI's decoder suppresses: symbols that stand for no sound, and control tokens (``Tokenizer.non_speech_tokens``)."""
+    found = {vocabulary.encode(" -")[0], vocabulary.encode(" '")[0]}
+    for symbol in (*_SYMBOLS, *_MUSIC):
+        for tokens in (vocabulary.encode(symbol), vocabulary.encode(" " + symbol)):
+            if len(tokens) == 1 or symbol in _MUSIC:
+                found.add(tokens[0])
+    return sorted(found | {vocabulary.id(f"<|{name}|>") for name in _CONTROL} | {vocabulary.no_speech})
+
+
+#: One or several characters each.
+_SYMBOLS = (
+    *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
+    *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))", "(((", ")))", "[[", "]]", "{{", "}}", "♪♪", "♪♪♪"),
+)
+_MUSIC = "♩♪♫♬♭♮♯"  # some share their first bytes' token, which is suppressed with them
+_CONTROL = ("startoftranscript", "translate", "transcribe", "startoflm", "startofprev")
 
 
 def preprocessor_config(n_mels: int) -> dict[str, Any]:

@@ -9,7 +9,18 @@ from pydantic import Field
 
 from finewhisper.config import Config, Flag
 
-Quantization = Literal["float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"]
+Quantization = Literal[
+    "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16",
+    "f32", "f16", "q8_0", "q5_0", "q5_1", "q4_0",
+]  # fmt: skip
+Target = Literal["transformers", "ctranslate2", "ggml", "onnx"]
+#: What each kind of folder can store its weights as; the first is the default.
+QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
+    "transformers": ("float32", "float16"),
+    "ctranslate2": ("float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"),
+    "ggml": ("f16", "f32", "q8_0", "q5_0", "q5_1", "q4_0"),
+    "onnx": ("float32", "float16", "int8"),
+}
 
 
 class ConvertConfig(Config):
@@ -20,19 +31,22 @@ class ConvertConfig(Config):
     """
 
     source: Annotated[Path, Flag(positional=True)]
-    """Model folder to convert: transformers, or ctranslate2 with --to transformers."""
+    """Model to convert: a transformers folder, or with --to transformers a ctranslate2 or ggml folder, a ggml file of whisper.cpp, or an
+    OpenAI checkpoint (.pt)."""
 
     target: Annotated[Path, Flag(positional=True)]
     """Folder to write."""
 
-    to: Literal["transformers", "ctranslate2"]
-    """What to write: ctranslate2 for fast inference, transformers for fine-tuning."""
+    to: Target
+    """What to write: ctranslate2 for fast inference, ggml for whisper.cpp, onnx for browsers and onnxruntime, transformers for
+    fine-tuning."""
 
-    quantization: Annotated[Quantization, Flag(alias="-q")] = "float32"
-    """Type of the stored weights; int8 makes the smallest and, on CPUs, fastest copy. A transformers folder takes float32 or float16."""
+    quantization: Annotated[Quantization | None, Flag(alias="-q")] = None
+    """Type of the stored weights. ctranslate2: float32 (default) to int8, the smallest and, on CPUs, fastest. ggml: f16 (default), f32,
+    q8_0, q5_0, q5_1, q4_0. onnx: float32 (default), float16 or int8. transformers: float32 (default) or float16."""
 
     verify: bool = True
-    """Compare the copy with its source; needs both engines (the extras train and ct2)."""
+    """Compare the copy with its source; needs both engines (the extras train, and ct2, cpp or onnx)."""
 
     verify_audio: tuple[Path, ...] = ()
     """Audio files to compare on; without these and --manifest it is one generated clip, which shows broken weights but says little

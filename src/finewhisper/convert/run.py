@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from finewhisper import audio, manifest
-from finewhisper.convert import to_ctranslate2, to_transformers, verify
-from finewhisper.convert.config import ConvertConfig
+from finewhisper.convert import from_openai, to_ctranslate2, to_ggml, to_onnx, to_transformers, verify
+from finewhisper.convert.config import QUANTIZATIONS, ConvertConfig, Quantization
 from finewhisper.convert.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
 from finewhisper.files import atomic_folder, require_absent
-from finewhisper.model import ModelFolder, versions
+from finewhisper.model import GGML_NAME, Kind, ModelFolder, versions
 from finewhisper.vocabulary import language_code
 
 
@@ -46,36 +46,63 @@ def run(config: ConvertConfig) -> Converted:
         MissingExtraError: an optional library is needed.
         StorageError: the target is there, or cannot be written.
     """
-    source = _open_source(config)
+    source, quantization = _open_source(config), _quantization(config)
     require_absent(config.target, replace=config.overwrite)
-    clips = _clips(config)
+    clips = _clips(config, source)
     with atomic_folder(config.target, replace=config.overwrite) as folder:
-        _write(source, folder, config)
+        _write(source, folder, config, quantization)
         copy = ModelFolder.open(folder, config.to)
-        agreement = _verified(source, copy, clips, config) if config.verify else None
-        record = {"source": _identity(source), "quantization": config.quantization, **(agreement.record() if agreement else {})}
-        changes = {"verification": record, "versions": versions("ctranslate2", "torch", "transformers")}
+        agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
+        record = {"source": _identity(source), "quantization": quantization, **(agreement.record() if agreement else {})}
+        changes = {
+            "verification": record,
+            "versions": versions("ctranslate2", "onnx", "onnxruntime", "pywhispercpp", "torch", "transformers"),
+        }
         source.card.model_copy(update=changes).write(folder)
-        size = sum(path.stat().st_size for path in folder.iterdir() if path.name == "model.bin" or path.suffix == ".safetensors")
-    return Converted(config.source, config.target, config.quantization, size, agreement)
+        size = sum(path.stat().st_size for path in copy.stored_weights())
+    return Converted(config.source, config.target, quantization, size, agreement)
+
+
+#: What each kind is made from; every kind can become a transformers folder, and that one any other.
+_SOURCES: dict[str, tuple[Kind, ...]] = {
+    "transformers": ("ctranslate2", "ggml", "openai"),
+    "ctranslate2": ("transformers",),
+    "ggml": ("transformers",),
+    "onnx": ("transformers",),
+}
 
 
 def _open_source(config: ConvertConfig) -> ModelFolder:
     source = ModelFolder.open(config.source)
     if source.kind == config.to:
-        raise UsageError(f"--to {config.to}: {config.source} is a {source.kind} folder already")
-    if config.to == "transformers" and config.quantization not in get_args(to_transformers.Precision):
-        raise UsageError(
-            f"--quantization {config.quantization}: a transformers folder holds {' or '.join(get_args(to_transformers.Precision))}"
-        )
-    return ModelFolder.open(config.source, "transformers" if config.to == "ctranslate2" else "ctranslate2")
+        raise UsageError(f"--to {config.to}: {config.source} is a {source.kind} {'file' if source.path.is_file() else 'folder'} already")
+    return ModelFolder.open(config.source, *_SOURCES[config.to])
 
 
-def _clips(config: ConvertConfig) -> list[Clip]:
+def _quantization(config: ConvertConfig) -> Quantization:
+    """What is asked for, or the default of the kind."""
+    known = QUANTIZATIONS[config.to]
+    chosen = config.quantization or known[0]
+    if chosen not in known:
+        listed = f"{', '.join(known[:-1])} or {known[-1]}"
+        raise UsageError(f"--quantization {chosen}: --to {config.to} takes {listed}")
+    return chosen
+
+
+#: The library that runs a kind, and the extra that brings it.
+_LIBRARIES = {
+    "transformers": (("torch", "train"), ("transformers", "train")),
+    "ctranslate2": (("ctranslate2", "ct2"),),
+    "ggml": (("pywhispercpp", "cpp"),),
+    "onnx": (("onnx", "onnx"), ("onnxruntime", "onnx")),
+}
+
+
+def _clips(config: ConvertConfig, source: ModelFolder) -> list[Clip]:
     """What to compare on, read before any work is done so that a wrong path shows at once."""
     if not config.verify:
         return []
-    for library, extra in (("torch", "train"), ("transformers", "train"), ("ctranslate2", "ct2")):
+    for library, extra in (*_LIBRARIES.get(source.kind, ()), *_LIBRARIES[config.to]):
         if find_spec(library) is None:
             raise MissingExtraError(f"{library}, to compare the copy with its source (--no-verify leaves that out),", extra)
     language = language_code(config.language) if config.language else None
@@ -87,37 +114,46 @@ def _clips(config: ConvertConfig) -> list[Clip]:
     return clips or [verify.generated_clip()]
 
 
-def _write(source: ModelFolder, folder: Path, config: ConvertConfig) -> None:
+def _write(source: ModelFolder, folder: Path, config: ConvertConfig, quantization: Quantization) -> None:
     if config.to == "ctranslate2":
-        to_ctranslate2.write(source, folder, config.quantization)
+        to_ctranslate2.write(source, folder, quantization)
+    elif config.to == "ggml":
+        to_ggml.write(source, folder, quantization)
+    elif config.to == "onnx":
+        to_onnx.write(source, folder, quantization)
     else:
-        to_transformers.write(source, folder, "float16" if config.quantization == "float16" else "float32")
+        writer = to_transformers if source.kind == "ctranslate2" else from_openai
+        writer.write(source, folder, "float16" if quantization == "float16" else "float32")
 
 
-def _verified(source: ModelFolder, copy: ModelFolder, clips: list[Clip], config: ConvertConfig) -> Agreement:
+def _verified(source: ModelFolder, copy: ModelFolder, clips: list[Clip], config: ConvertConfig, quantization: Quantization) -> Agreement:
     with _with_tokenizer(source, copy) as whole:
-        agreement = verify.compare(whole, copy, clips, config.quantization)
+        agreement = verify.compare(whole, copy, clips, quantization)
     if not agreement.good:
         raise VerificationError(
             f"{config.target}: the copy does not say what {config.source} says, so it was not kept\n{agreement}\n"
-            f"try a finer --quantization than {config.quantization}, or speech of the model's language with --verify-audio or --manifest"
+            f"try a finer --quantization than {quantization}, or speech of the model's language with --verify-audio or --manifest"
         )
     return agreement
 
 
 @contextmanager
 def _with_tokenizer(source: ModelFolder, copy: ModelFolder) -> Iterator[ModelFolder]:
-    """The source, with the copy's tokenizer where it has none of its own."""
-    if (source.path / "tokenizer.json").is_file():
+    """The source, with the copy's tokenizer and tokens to suppress where it has none of its own."""
+    if source.kind == "openai" or (source.path / "tokenizer.json").is_file():
         yield source
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for path in source.path.iterdir():
-            (folder / path.name).symlink_to(path.resolve())
+        if source.path.is_file():
+            (folder / GGML_NAME).symlink_to(source.path.resolve())
+            shutil.copyfile(copy.path / "generation_config.json", folder / "generation_config.json")
+        else:
+            for path in source.path.iterdir():
+                (folder / path.name).symlink_to(path.resolve())
         shutil.copyfile(copy.path / "tokenizer.json", folder / "tokenizer.json")
         yield ModelFolder.open(folder, source.kind)
 
 
 def _identity(source: ModelFolder) -> dict[str, Any]:
-    return {"path": str(source.path), "kind": source.kind, "fingerprint": source.fingerprint()}
+    return {"path": str(source.path), "kind": source.kind, "fingerprint": source.fingerprint(), **from_openai.loss(source)}

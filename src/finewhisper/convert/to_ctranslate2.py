@@ -28,12 +28,7 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
         ModelError: the source cannot be loaded, or its tokenizer does not fit its weights.
         MissingExtraError: CTranslate2, torch or transformers is not installed.
     """
-    vocabulary = Vocabulary.load(source.path)
-    if vocabulary.size != source.config.get("vocab_size"):
-        raise ModelError(
-            f"{source.path}: tokenizer.json has {vocabulary.size} tokens, config.json says {source.config.get('vocab_size')}; "
-            "copy the tokenizer of the model that this one was made from"
-        )
+    vocabulary = companions.checked_vocabulary(source)
     _write_weights(source, target, quantization)
     generation = json.loads((source.path / "generation_config.json").read_text(encoding="utf-8"))
     companions.write_json(target / "config.json", decoding_config(generation, source.config, vocabulary))

@@ -6,27 +6,23 @@ nothing: it adds the same to every score before the softmax). Everything else ha
 
 from __future__ import annotations
 
-import json
-import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from finewhisper import progress
-from finewhisper.convert import companions, ct2_format
+from finewhisper.convert import companions, ct2_format, tensors
 from finewhisper.convert.ct2_format import Float32, Variables
+from finewhisper.convert.tensors import Precision, Written
 from finewhisper.convert.tokenizer import read_tokenizer
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
-Precision = Literal["float32", "float16"]
 _GELU = 3  # CTranslate2's number for the activation that every Whisper has
-_SAFETENSORS_NAME = {"float32": "F32", "float16": "F16"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +34,9 @@ class Tensor:
     part: int = 0  #: which piece of its rows
     parts: int = 1  #: of so many equal ones
 
-    def shape(self, variables: Variables) -> list[int]:
+    def shape(self, variables: Variables) -> tuple[int, ...]:
         rows, *rest = variables.shape(self.source)
-        return [rows // self.parts, *rest]
+        return (rows // self.parts, *rest)
 
     def values(self, variables: Variables) -> Float32:
         return np.split(variables.float32(self.source), self.parts)[self.part]
@@ -64,7 +60,8 @@ def write(source: ModelFolder, target: Path, precision: Precision = "float32") -
         raise ModelError(f"{source.path}: the model has {size} tokens, Whisper's have {known}; models with added tokens are not supported")
     vocabulary = Vocabulary(read_tokenizer(source.path, size))
     config = _config(variables, vocabulary) | {"dtype": precision}
-    _write_weights(target / "model.safetensors", variables, precision)
+    written = (Written(tensor.name, tensor.shape(variables), partial(tensor.values, variables)) for tensor in layout(variables))
+    tensors.write(target / "model.safetensors", written, precision)
     companions.write_json(target / "config.json", config)
     companions.write(target, vocabulary, config, source.config)
 
@@ -147,24 +144,3 @@ def _fused(name: str, source: str, letters: str) -> Iterator[Tensor]:
         yield Tensor(f"{name}.{letter}_proj.weight", f"{source}/weight", part, len(letters))
         if letter != "k":
             yield Tensor(f"{name}.{letter}_proj.bias", f"{source}/bias", part, len(letters))
-
-
-def _write_weights(path: Path, variables: Variables, precision: Precision) -> None:
-    """Write a safetensors file one tensor at a time, so that a large model needs no more memory than its largest matrix.
-
-    The library's own writer wants all tensors at once. Format: u64 length, that much JSON, then the data (safetensors, "Format").
-    """
-    tensors = layout(variables)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for tensor in tensors:
-        shape = tensor.shape(variables)
-        end = offset + math.prod(shape) * np.dtype(precision).itemsize
-        header[tensor.name] = {"dtype": _SAFETENSORS_NAME[precision], "shape": shape, "data_offsets": [offset, end]}
-        offset = end
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as stream, progress.bar("weights", offset, "B") as done:
-        stream.write(struct.pack("<Q", len(encoded)) + encoded)
-        for tensor in tensors:
-            done.update(stream.write(np.ascontiguousarray(tensor.values(variables), dtype=precision).data.cast("B")))

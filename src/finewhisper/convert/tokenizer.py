@@ -6,16 +6,23 @@ the merge that made a token is the pair that remains when all earlier merges wer
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from finewhisper.errors import ModelError
-from finewhisper.vocabulary import TIMESTAMP_TOKENS
+from finewhisper.vocabulary import LANGUAGES, TIMESTAMP_TOKENS, VOCABULARY_SIZES
 
 _END, _START, _NO_TIMESTAMPS = "<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"
+#: Between the languages and the times, in the order of their ids.
+_CONTROL = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", _NO_TIMESTAMPS)
+#: OpenAI's names for the plain tokens of English-only and multilingual models.
+_RANKS = {True: "multilingual.tiktoken", False: "gpt2.tiktoken"}
 
 
 def read_tokenizer(folder: Path, size: int) -> Tokenizer:
@@ -72,6 +79,72 @@ def _tokens(path: Path) -> list[str]:
         return [str(token) for token in content]
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read as a list of tokens ({error}); copy it from the original model") from error
+
+
+def from_bytes(tokens: Sequence[bytes], size: int, path: Path) -> Tokenizer:
+    """The tokenizer of a model of ``size`` tokens from the bytes of its plain ones, as ggml files and OpenAI's rank files hold them.
+
+    Raises:
+        ModelError: there are not as many as such a model has.
+    """
+    special = _special_tokens(size)
+    if len(tokens) + len(special) < size or len(set(tokens)) != len(tokens):
+        raise ModelError(f"{path}: has {len(tokens)} different tokens of text, a model of {size} tokens has {size - len(special)}")
+    letters = _byte_letters()
+    return rebuild(["".join(letters[byte] for byte in token) for token in tokens[: size - len(special)]] + special)
+
+
+def official_tokenizer(folder: Path, size: int) -> Tokenizer:
+    """The tokenizer for a checkpoint that comes without any: from a file beside it, or from the package openai-whisper.
+
+    Raises:
+        ModelError: neither is there; the message says what to copy.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return read_tokenizer(folder, size)
+    name = _RANKS[size != min(VOCABULARY_SIZES)]
+    places = [folder / name]
+    if (package := find_spec("whisper")) and package.origin:
+        places.append(Path(package.origin).parent / "assets" / name)
+    for path in places:
+        if path.is_file():
+            return from_bytes(_ranks(path, size), size, path)
+    raise ModelError(
+        f"{folder}: the checkpoint holds no tokens; put the tokenizer.json of any Whisper of {size} tokens, {VOCABULARY_SIZES[size]}, "
+        "beside it (finewhisper download brings one along), or pip install openai-whisper, which has them"
+    )
+
+
+def _ranks(path: Path, size: int) -> list[bytes]:
+    """OpenAI's file of tokens: each line a token in base64 and its rank."""
+    try:
+        pairs = [line.split() for line in path.read_bytes().splitlines() if line]
+        tokens = [base64.b64decode(token) for token, _ in sorted(pairs, key=lambda pair: int(pair[1]))]
+    except ValueError as error:
+        raise ModelError(f"{path}: cannot be read as a list of tokens ({error}); copy it from openai-whisper") from error
+    missing = size - len(_special_tokens(size)) - len(tokens)
+    return tokens + [b""] * missing if missing == 1 else tokens  # the multilingual model has an empty token that the file may leave out
+
+
+def _special_tokens(size: int) -> list[str]:
+    """Every token after those of text; large-v3 has one language more than its forerunners."""
+    languages = list(LANGUAGES)[: 100 if size == max(VOCABULARY_SIZES) else 99]
+    return [_END, _START, *(f"<|{code}|>" for code in languages), *_CONTROL, *TIMESTAMP_TOKENS]
+
+
+def text_bytes(tokenizer: Tokenizer) -> list[bytes]:
+    """The bytes of the plain tokens in the order of their ids: what ``from_bytes`` takes."""
+    values = {letter: byte for byte, letter in _byte_letters().items()}
+    end = tokenizer.token_to_id(_END)
+    assert end is not None  # every Whisper has it
+    return [bytes(values[letter] for letter in str(tokenizer.id_to_token(index))) for index in range(end)]
+
+
+def _byte_letters() -> dict[int, str]:
+    """How byte-level BPE spells a byte: printable Latin-1 as it is, the others as the letters from U+0100 on."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {byte: chr(0x100 + index) for index, byte in enumerate(others)}
 
 
 def rebuild(tokens: list[str]) -> Tokenizer:

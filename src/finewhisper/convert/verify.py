@@ -2,11 +2,11 @@
 
 What is compared depends on what the kinds of folders show:
 
-- every stored weight (:mod:`finewhisper.convert.weights`), between transformers and CTranslate2;
+- every stored weight (:mod:`finewhisper.convert.weights`), between transformers and any other kind;
 - for each of some clips the encoder's output, over the full 30 s and over a window cut to the clip: the root mean square of the
   difference, relative to that of the source; where both engines show it;
-- always the tokens that each model writes greedily: the share that an alignment finds equal. This alone sees tokenizer, prompts and
-  suppressed tokens;
+- the tokens that each model writes greedily, wherever engines can run both: the share that an alignment finds equal. This alone sees
+  tokenizer, prompts and suppressed tokens;
 - where it is known what is said in the clips, the error rates of both.
 """
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from finewhisper import progress
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, Seconds, Waveform
+from finewhisper.convert.ggml_format import GgmlFile
 from finewhisper.convert.weights import largest_error
 from finewhisper.engines import load_engine
 from finewhisper.engines.base import Engine, token_budget
@@ -79,17 +80,20 @@ _BOUNDS = {
     "bfloat16": Bound(2**-8, 8e-2, 0.80, 3.0),
     "int16": Bound(0.51 / 2**10, 5e-2, 0.85, 3.0),
     "int8": Bound(0.51 / 127, 0.25, 0.50, 5.0),
-    "q5": Bound(0.51 / 15, 0.5, 0.45, 8.0),
-    "q4": Bound(0.51 / 7, 0.7, 0.30, 15.0),
+    # whisper.cpp's: half a step of a block, and the rounding of its scale to 16 bits; q5_0 and q4_0 have a step less on one side of zero
+    "f32": Bound(0.0, 0.0, 1.0, 0.0),
+    "f16": Bound(2**-11, 5e-3, 0.95, 2.0),
+    "q8_0": Bound(0.51 / 127 + 2**-11, 0.25, 0.50, 5.0),
+    "q5_0": Bound(1.01 / 16, 0.5, 0.30, 8.0),
+    "q5_1": Bound(1.03 / 31, 0.5, 0.30, 8.0),
+    "q4_0": Bound(1.01 / 8, 1.0, 0.10, 15.0),
+    "q4_1": Bound(1.03 / 15, 1.0, 0.10, 15.0),
 }
-#: whisper.cpp's and ONNX's names for the same.
-_SAME = {"f32": "float32", "fp32": "float32", "f16": "float16", "fp16": "float16", "bf16": "bfloat16", "q8": "int8"}
 
 
 def bound(quantization: str) -> Bound:
-    """The bound for a type of weights; int8_float16 and its like are int8, q5_0 is q5."""
-    name = quantization.split("_")[0]
-    return _BOUNDS[_SAME.get(name, name)]
+    """The bound for a type of weights; int8_float16 and its like are int8."""
+    return _BOUNDS[quantization if quantization in _BOUNDS else quantization.split("_")[0]]
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,8 @@ class Agreement:
         return content
 
     def __str__(self) -> str:
-        lines = _aligned([self._headings(), *(self._cells(clip) for clip in self.clips)])
+        table = [self._headings(), *(self._cells(clip) for clip in self.clips)]
+        lines = _aligned(table) if self.clips else ["no engine runs both: the weights alone"]
         if self.weight_error is not None:
             lines.append(f"largest error of a weight {self.weight_error:.1e} (allowed {self.bound.weight_error:.1e})")
         if self.encoder_error is not None:
@@ -209,7 +214,7 @@ def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quant
     """Run both models on a CPU over ``clips``; only one of them is in memory at a time.
 
     Args:
-        source: a folder of any kind that has an engine, and ``copy`` one of another kind.
+        source: a folder of any kind, and ``copy`` one of another kind.
         quantization: the type of the copy's weights.
 
     Raises:
@@ -217,14 +222,17 @@ def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quant
         MissingExtraError: an engine is not installed.
     """
     weight_error = _weight_error(source, copy)
+    if not (_runs(source) and _runs(copy)):
+        return Agreement(weight_error, (), bound(quantization))
     # CTranslate2 computes in float32 what it stores in int8, so that the source is what it says it is; others compute as they are stored
     engine = load_engine(source, device="cpu", precision="float32" if source.kind in {"transformers", "ctranslate2"} else "auto")
     languages = [clip.language or _detect(engine, clip) for clip in clips]
     expected = _outputs(engine, clips, languages, "source")
+    source_precision = engine.precision
     del engine
     engine = load_engine(copy, device="cpu")
     found = _outputs(engine, clips, languages, "copy")
-    limits = _limits(quantization, engine.precision)
+    limits = _limits(quantization, engine.precision, source_precision)
     exact = limits.token_agreement >= bound("float32").token_agreement
     rates = zip(_rates(clips, languages, expected), _rates(clips, languages, found), strict=True)
     compared = (
@@ -234,18 +242,25 @@ def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quant
     return Agreement(weight_error, tuple(compared), limits)
 
 
+def _runs(folder: ModelFolder) -> bool:
+    """Whether an engine can run it: none runs OpenAI's checkpoints, and whisper.cpp loads ggml's f32 but cannot compute with it."""
+    return folder.kind != "openai" and not (folder.kind == "ggml" and GgmlFile(folder.stored_weights()[0]).stored == "f32")
+
+
 def _weight_error(source: ModelFolder, copy: ModelFolder) -> float | None:
-    """Between the two kinds whose matrices can be read alike; other formats are judged by what they say."""
+    """Between transformers and a kind whose matrices can be read back; other formats are judged by what they say."""
     folders = {folder.kind: folder for folder in (source, copy)}
-    return largest_error(folders["transformers"], folders["ctranslate2"]) if set(folders) == {"transformers", "ctranslate2"} else None
+    others = [folder for kind, folder in folders.items() if kind in {"ctranslate2", "ggml", "onnx", "openai"}]
+    return largest_error(folders["transformers"], others[0]) if "transformers" in folders and others else None
 
 
-def _limits(quantization: str, computed: str) -> Bound:
-    """The bound of the stored type; a CPU that cannot compute in it computes in another one, whose bound then holds too."""
-    try:
-        return bound(quantization).loosened(bound(computed))
-    except KeyError:  # an engine whose way of computing has no name here
-        return bound(quantization)
+def _limits(quantization: str, *computed: str) -> Bound:
+    """The bound of the stored type; an engine that cannot compute in it computes in another one, whose bound then holds too."""
+    limits = bound(quantization)
+    for precision in computed:
+        if precision.split("_")[0] in _BOUNDS or precision in _BOUNDS:
+            limits = limits.loosened(bound(precision))
+    return limits
 
 
 @dataclass(frozen=True)

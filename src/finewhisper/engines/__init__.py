@@ -6,7 +6,7 @@ from finewhisper.engines.base import Engine
 from finewhisper.errors import UnsupportedError
 from finewhisper.model import ModelFolder
 
-ENGINES = ("transformers", "ctranslate2")
+ENGINES = ("transformers", "ctranslate2", "whispercpp", "onnx")
 
 
 def load_engine(folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
@@ -30,6 +30,17 @@ def load_engine(folder: ModelFolder, *, device: str = "auto", precision: str = "
         from finewhisper.engines.ct2 import CTranslate2Engine
 
         return CTranslate2Engine.load(folder, device=device, precision=precision, threads=threads)
+    if folder.kind == "ggml":
+        from finewhisper.engines.whispercpp import WhisperCppEngine
+
+        return WhisperCppEngine.load(folder, device=device, precision=precision, threads=threads)
+    if folder.kind == "openai":
+        step = f"finewhisper convert {folder.path} {folder.path.with_suffix('')} --to transformers"
+        raise UnsupportedError(f"{folder.path}: OpenAI's checkpoints cannot be run as they are; convert it first: {step}")
+    if folder.kind == "onnx":
+        from finewhisper.engines.onnx import OnnxEngine
+
+        return OnnxEngine.load(folder, device=device, precision=precision, threads=threads)
     raise UnsupportedError(f"{folder.path}: an adapter cannot be run by itself; merge it: finewhisper merge {folder.path} -o MERGED")
 
 

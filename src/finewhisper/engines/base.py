@@ -7,17 +7,21 @@ into segments. A concrete engine only runs its network.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
+from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
+from finewhisper.engines.words import TokenTimes, with_words
+from finewhisper.errors import MemoryLimitError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.model import Context
-from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcript import DecodeOptions, Segment, Transcript, written_language
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary, language_code
 
 Features = npt.NDArray[np.float32]  # (batch, n_mels, frames)
@@ -46,10 +50,12 @@ class Engine(ABC):
         vocabulary: the model's tokens.
         context: which lengths of context the model has learnt.
         n_mels: 80, or 128 for large-v3 and turbo.
+        encodes: whether ``encode`` is offered; a library may keep its encoder's output to itself.
     """
 
     name: str
     precision: str
+    encodes = True
 
     def __init__(self, vocabulary: Vocabulary, context: Context, n_mels: int) -> None:
         self.vocabulary, self.context, self.n_mels = vocabulary, context, n_mels
@@ -60,6 +66,7 @@ class Engine(ABC):
         Raises:
             UsageError: the model cannot do what ``options`` ask for.
             UnsupportedError: this engine cannot.
+            MemoryLimitError: memory does not hold a batch.
         """
         if any(len(waveform) > WINDOW_SAMPLES for waveform in waveforms):
             raise ValueError("an engine takes clips of up to 30 s; Transcriber cuts longer ones")
@@ -69,7 +76,8 @@ class Engine(ABC):
                 batch = members[first : first + options.batch_size]
                 features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
                 clips = [waveforms[index] for index in batch]
-                results.update(zip(batch, self._decode(features, clips, options), strict=True))
+                with memory_errors(len(batch)):
+                    results.update(zip(batch, self._decode(features, clips, options), strict=True))
         return [results[index] for index in range(len(waveforms))]
 
     @abstractmethod
@@ -77,7 +85,7 @@ class Engine(ABC):
         """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model).
 
         Raises:
-            UnsupportedError: this engine does not show it.
+            UnsupportedError: this engine does not offer it (``encodes`` is False).
         """
 
     def frames(self, waveform: Waveform) -> int:
@@ -93,7 +101,10 @@ class Engine(ABC):
 
     @abstractmethod
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
-        """Run the network on a batch whose prompts are of one length, writing up to ``max_tokens`` after the prompt."""
+        """Run the network on a batch whose prompts are of one length, writing up to ``max_tokens`` after the prompt.
+
+        With ``options.temperature`` above 0 tokens are drawn, from the seed in the options, and ``beam_size`` does not count.
+        """
 
     @abstractmethod
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
@@ -106,17 +117,75 @@ class Engine(ABC):
             groups.setdefault(self.frames(waveform), []).append(index)
         return groups
 
+    def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:
+        """When each token of the text that was heard in a batch begins; an engine that cannot tell leaves this out.
+
+        Args:
+            prompts: what the decoder sees before the text, ``<|notimestamps|>`` included; they may differ in length.
+            tokens: text tokens only, at least one for each clip.
+            positions: how many positions of 20 ms of the encoder's output belong to each clip.
+
+        Raises:
+            UnsupportedError: this engine cannot.
+        """
+        raise UnsupportedError(f"--word-timestamps: the {self.name} engine tells no times of words; use ctranslate2 or transformers")
+
+    def _forget(self) -> None:  # noqa: B027 - most engines keep nothing
+        """Free what was kept of a batch between its stages."""
+
     def _decode(self, features: Features, clips: list[Waveform], options: DecodeOptions) -> list[Transcript]:
-        languages = self._languages(features, options)
-        prompts = [
-            self.vocabulary.prompt(code, options.task, timestamps=options.timestamps, previous=options.prompt) for code, _ in languages
+        try:
+            languages = self._languages(features, options)
+            prompts = [
+                self.vocabulary.prompt(
+                    code, options.task, timestamps=options.timestamps, previous=options.prompt, hotwords=options.hotwords
+                )
+                for code, _ in languages
+            ]
+            budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
+            hypotheses = [
+                replace(hypothesis, tokens=hypothesis.tokens[:budget])
+                for hypothesis, budget in zip(self._hypotheses(features, prompts, max(budgets), options), budgets, strict=True)
+            ]
+            durations_s = [len(clip) / SAMPLE_RATE for clip in clips]
+            transcripts = [
+                self._transcript(hypothesis, duration_s, language, options)
+                for hypothesis, duration_s, language in zip(hypotheses, durations_s, languages, strict=True)
+            ]
+            return self._with_words(features, hypotheses, transcripts, options) if options.word_timestamps else transcripts
+        finally:
+            self._forget()
+
+    def _hypotheses(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
+        """What the network writes; drawn by chance, it is written clip by clip, so that it does not depend on a clip's neighbours."""
+        if not options.temperature:
+            return self._generate(features, prompts, max_tokens, options)
+        clips = range(len(prompts))
+        return [self._generate(features[clip : clip + 1], [prompts[clip]], max_tokens, options)[0] for clip in clips]
+
+    def _with_words(
+        self, features: Features, hypotheses: list[Hypothesis], transcripts: list[Transcript], options: DecodeOptions
+    ) -> list[Transcript]:
+        """The transcripts with the times of their words; without timestamps, phrases begin and end with their words."""
+        pieces = [
+            self.vocabulary.pieces(hypothesis.tokens, clip.duration_s) for hypothesis, clip in zip(hypotheses, transcripts, strict=True)
         ]
-        budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
-        hypotheses = self._generate(features, prompts, max(budgets), options)
-        return [
-            self._transcript(replace(hypothesis, tokens=hypothesis.tokens[:budget]), len(clip) / SAMPLE_RATE, language, options)
-            for hypothesis, clip, language, budget in zip(hypotheses, clips, languages, budgets, strict=True)
-        ]
+        spoken = [index for index, transcript in enumerate(transcripts) if transcript.segments]
+        if not spoken:
+            return transcripts
+        prompts = [self.vocabulary.prompt(transcripts[index].language, options.task, timestamps=False) for index in spoken]
+        longest = MAX_TOKENS - max(map(len, prompts)) - 1
+        tokens = [[token for _, own in pieces[index] for token in own][:longest] for index in spoken]
+        positions = [min(max(round(transcripts[index].duration_s / TIMESTAMP_STEP_S), 1), features.shape[-1] // 2) for index in spoken]
+        chosen = features if len(spoken) == len(features) else features[spoken]
+        results = list(transcripts)
+        for index, times in zip(spoken, self._token_times(chosen, prompts, tokens, positions), strict=True):
+            transcript = transcripts[index]
+            written = written_language(transcript.language, options.task) or transcript.language
+            loudness = features[index, :, : round(transcript.duration_s * FRAMES_PER_SECOND)].mean(axis=0)
+            timed = with_words(self.vocabulary, transcript.segments, [own for _, own in pieces[index]], times, written, loudness)
+            results[index] = replace(transcript, segments=tuple(timed if options.timestamps else map(_tight, timed)))
+        return results
 
     def _languages(self, features: Features, options: DecodeOptions) -> list[tuple[str, float | None]]:
         """Each clip's language code, and how likely it is where it was detected rather than given."""
@@ -134,6 +203,34 @@ class Engine(ABC):
         scored = (replace(segment, avg_logprob=hypothesis.avg_logprob, no_speech_prob=hypothesis.no_speech_prob) for segment in segments)
         well_timed = (self.vocabulary.well_timed(hypothesis.tokens),) if options.timestamps and segments else ()
         return Transcript(tuple(scored), language[0], duration_s, language[1], well_timed)
+
+
+def _tight(segment: Segment) -> Segment:
+    """From the first word to the last."""
+    return replace(segment, start_s=segment.words[0].start_s, end_s=segment.words[-1].end_s) if segment.words else segment
+
+
+#: What libraries say when memory does not suffice; CTranslate2, torch and onnxruntime have no class of their own for all of it.
+_MEMORY_WORDS = re.compile(
+    r"out of memory|bad_alloc|failed to allocate|can't allocate memory|cannot allocate memory|alloc_failed|std::length_error", re.IGNORECASE
+)
+
+
+@contextmanager
+def memory_errors(clips: int) -> Iterator[None]:
+    """Map what every library raises for want of memory to one error.
+
+    Raises:
+        MemoryLimitError: memory does not hold a batch of ``clips`` clips.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, MemoryError) or _MEMORY_WORDS.search(f"{type(error).__name__} {error}")):
+            raise
+        raise MemoryLimitError(
+            f"memory does not hold {clips} clip{'s' * (clips != 1)} at once; use a smaller --batch-size, an int8 copy or a smaller model"
+        ) from error
 
 
 def token_budget(duration_s: float, prompt_tokens: int, options: DecodeOptions) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import WINDOW_FRAMES
+from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
 from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.engines.words import TokenTimes
 from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
 from finewhisper.model import ModelFolder
 from finewhisper.transcript import DecodeOptions
@@ -87,17 +88,52 @@ class CTranslate2Engine(Engine):
 
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
         prompt_tokens = len(prompts[0])
+        drawn = options.temperature > 0
+        if drawn:
+            _library().set_random_seed(options.seed)  # counts where an engine draws for the first time; chance then runs on from there
         results = self._model.generate(
             self._context(features),
             prompts,
-            beam_size=options.beam_size,
+            beam_size=1 if drawn else options.beam_size,
+            sampling_topk=0 if drawn else 1,
+            sampling_temperature=options.temperature if drawn else 1.0,
             # CTranslate2 writes at most max_length / 2 tokens, and at most max_length with the prompt but for its last token.
             max_length=max(2 * max_tokens, max_tokens + prompt_tokens - 1),
             return_scores=True,
             return_no_speech_prob=True,
         )
-        self._encoded = None
         return [_hypothesis(result) for result in results]
+
+    def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:
+        context = self._context(features)
+        groups: dict[tuple[int, ...], list[int]] = {}  # CTranslate2 aligns clips of one language at a time, and adds <|notimestamps|>
+        for index, prompt in enumerate(prompts):
+            groups.setdefault(tuple(prompt[:-1]), []).append(index)
+        found: dict[int, TokenTimes] = {}
+        for start, members in groups.items():
+            part = context if len(groups) == 1 else self._part(context, features, members)
+            frames = [2 * positions[index] for index in members]
+            aligned = self._model.align(part, list(start), [tokens[index] for index in members], frames)
+            found.update(zip(members, map(_token_times, aligned), strict=True))
+        return [found[index] for index in range(len(features))]
+
+    def _part(self, context: Any, features: Features, members: list[int]) -> Any:
+        """Some clips of an encoded batch."""
+        if self._model.device == "cpu":
+            return _library().StorageView.from_array(np.ascontiguousarray(np.asarray(context)[members]))
+        return self._model.encode(_library().StorageView.from_array(np.ascontiguousarray(features[members])))
+
+    def _forget(self) -> None:
+        self._encoded = None
+
+
+def _token_times(result: Any) -> TokenTimes:
+    """The path through tokens (the last is the end) and positions: a token begins where the path enters it."""
+    starts: dict[int, int] = {}
+    for token, position in result.alignments:
+        starts.setdefault(token, position)
+    times = [starts[token] * TIMESTAMP_STEP_S for token in range(len(starts))]
+    return TokenTimes(tuple(times), tuple(result.text_token_probs))
 
 
 def _hypothesis(result: Any) -> Hypothesis:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.engines.words import TokenTimes, token_starts
 from finewhisper.errors import MissingExtraError, UnsupportedError
 from finewhisper.model import Context, ModelFolder
 from finewhisper.transcript import DecodeOptions
@@ -59,14 +62,15 @@ class TransformersEngine(Engine):
         prompt = torch.tensor(prompts, device=states.device)
         config, processors = self._search(max_tokens, prompt.shape[1], options)
         # GenerationMixin's generate, not Whisper's own override of it: prompts and windows are ours to decide.
-        sequences = GenerationMixin.generate(
-            self.model,
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            attention_mask=torch.ones(states.shape[:2], device=states.device),
-            decoder_input_ids=prompt,
-            generation_config=config,
-            logits_processor=processors,
-        )
+        with self._chance(options):
+            sequences = GenerationMixin.generate(
+                self.model,
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=torch.ones(states.shape[:2], device=states.device),
+                decoder_input_ids=prompt,
+                generation_config=config,
+                logits_processor=processors,
+            )
         return self._score(states, sequences, prompt.shape[1])
 
     @torch.inference_mode()
@@ -76,6 +80,36 @@ class TransformersEngine(Engine):
         logits = self.model.proj_out(self._decode_hidden(states, start)[:, 0]).float()  # (batch, vocabulary)
         codes, ids = zip(*self.vocabulary.languages.items(), strict=True)
         return [dict(zip(codes, row.tolist(), strict=True)) for row in logits[:, list(ids)].softmax(dim=-1)]
+
+    @contextmanager
+    def _chance(self, options: DecodeOptions) -> Iterator[None]:
+        """Draw from the options' seed, and leave torch's own chance, which a training may depend on, as it was."""
+        if not options.temperature:
+            yield
+            return
+        with torch.random.fork_rng([self.model.device] if self.model.device.type == "cuda" else []):
+            torch.manual_seed(options.seed)
+            yield
+
+    @torch.inference_mode()
+    def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:
+        found = []
+        for clip, prompt, written, length in zip(self._encode(features), prompts, tokens, positions, strict=True):
+            whole = torch.tensor([[*prompt, *written, self.vocabulary.end_of_text]], device=clip.device)
+            with whisper.cross_attention(self.model, self._heads(), length) as weights:
+                hidden = self._decode_hidden(clip[None], whole)[0, len(prompt) - 1 : -2]
+            probabilities = self.model.proj_out(hidden).float()[:, : self.vocabulary.end_of_text].softmax(dim=-1)
+            looked = torch.cat(weights)[:, len(prompt) - 1 : -1].float().cpu().numpy()  # (heads, tokens + 1, positions)
+            likely = probabilities.gather(1, whole[0, len(prompt) : -1, None])[:, 0]
+            found.append(TokenTimes(token_starts(looked), tuple(likely.tolist())))
+        return found
+
+    def _heads(self) -> list[tuple[int, int]]:
+        """The alignment heads (layer, head) of generation_config.json; without them all heads of the upper half, as in OpenAI's code."""
+        layers, heads = self.model.config.decoder_layers, self.model.config.decoder_attention_heads
+        stored = getattr(self.model.generation_config, "alignment_heads", None) or []
+        known = [(layer, head) for layer, head in stored if layer < layers and head < heads]
+        return known or [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
 
     def _encode(self, features: Features) -> torch.Tensor:
         batch = torch.from_numpy(features).to(self.model.device, self.model.dtype)
@@ -92,8 +126,10 @@ class TransformersEngine(Engine):
         stored = self.model.generation_config
         config = GenerationConfig(
             max_length=prompt_length + max_tokens,
-            num_beams=options.beam_size,
-            do_sample=False,
+            num_beams=1 if options.temperature else options.beam_size,
+            do_sample=options.temperature > 0,
+            temperature=options.temperature or None,
+            top_k=0 if options.temperature else None,  # from all tokens
             eos_token_id=self.vocabulary.end_of_text,
             pad_token_id=self.vocabulary.end_of_text,
             decoder_start_token_id=self.vocabulary.start_of_transcript,

@@ -21,7 +21,7 @@ class EvaluateConfig(Config):
     """
 
     model: Annotated[Path, Flag(positional=True)]
-    """Folder of the model: Hugging Face or CTranslate2."""
+    """Folder of the model: Hugging Face, CTranslate2 or ggml."""
     manifest: Path
     """Manifest with the utterances and what is said in them."""
     output: Annotated[Path, Flag(alias="-o")]

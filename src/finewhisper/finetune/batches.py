@@ -1,14 +1,14 @@
 """Which utterances are heard together, and in what context: decided before any audio is read.
 
 Padding is the price of batching: AISHELL's clips last 4.5 s and cost 30 s when padded. Here a batch holds neighbours in length, and its
-context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never sees one
-becomes weaker in tools that pad. Every other such window holds several clips of one speaker, one after the other, up to a random length,
-so that not all of its 30 s are wasted; the others hold a single clip and silence, which is what those tools show a model most.
+context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never meets them
+becomes weaker in tools that pad. Their silence is condensed (:mod:`finewhisper.whisper`) into about thirty positions, so that such a
+window costs a clip's length and two thirds of a second more. Some full windows hold several clips of one speaker, one after the other, up
+to a length that is drawn by lot: they keep long windows, and the times in them, alive.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from collections import defaultdict
@@ -23,6 +23,10 @@ from finewhisper.features import context_frames
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.vocabulary import MAX_TOKENS
 
+#: Positions of a full window in the encoder: one for two frames.
+WINDOW_POSITIONS = WINDOW_FRAMES // 2
+#: Silence that ends a batch's context where condensed silence follows, which continues it.
+QUIET_S: Seconds = 0.1
 #: The pause before each further clip of a window is at most this long, seconds.
 LONGEST_PAUSE_S = 0.5
 #: Tokens of a window's text and times; the rest of the decoder's 448 are for the prompt and the end.
@@ -43,6 +47,7 @@ class Window(NamedTuple):
     rows: tuple[int, ...]  #: of the manifest; empty for a window in which nobody speaks
     frames: int
     seed: int  #: of all that is random in it, so that it is the same in every process and after a resumption
+    silence: tuple[int, ...] = ()  #: widths of the blocks of condensed silence after it, of a full window; positions
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class BatchPlan:
     full_window_share: float
     seed: int
     epochs: int
-    stitch: bool = True
+    stitched_share: float = 0.0
     no_speech_share: float = 0.0
 
     @classmethod
@@ -68,7 +73,7 @@ class BatchPlan:
             config.full_window_share,
             config.seed,
             math.ceil(config.epochs),
-            config.stitch,
+            config.stitched_share,
             config.no_speech,
         )
 
@@ -83,7 +88,7 @@ class LengthBatches(Sampler[list[Window]]):
     def __init__(self, clips: Sequence[Clip], plan: BatchPlan) -> None:
         self.clips, self.plan, self.epoch = clips, plan, 0
         rows = list(range(len(clips)))
-        self._per_trimmed = len(rows) / max(len(self._trimmed(rows, random.Random(plan.seed))), 1)  # noqa: S311 - utterances in a batch
+        self._per_batch = len(rows) / max(len(self._alone(rows, random.Random(plan.seed))), 1)  # noqa: S311 - utterances, about
         self._steps = max(len(self._epoch(epoch)) for epoch in range(max(plan.epochs, 1)))
 
     def __len__(self) -> int:
@@ -103,35 +108,29 @@ class LengthBatches(Sampler[list[Window]]):
 
     def _epoch(self, epoch: int) -> list[list[Window]]:
         rng = random.Random(f"batches {self.plan.seed} {epoch}")  # noqa: S311
-        full, rest = self._full(rng)
-        return full + self._trimmed(rest, rng)
+        stitched, rest = self._stitched(rng)
+        return stitched + self._alone(rest, rng)
 
-    def _full(self, rng: random.Random) -> tuple[list[list[Window]], list[int]]:
-        """Batches of 30 s windows until they have their share; also the rows that are left."""
-        share = self.plan.full_window_share
+    @property
+    def _stitched_share(self) -> float:
+        return min(self.plan.stitched_share, self.plan.full_window_share)
+
+    def _stitched(self, rng: random.Random) -> tuple[list[list[Window]], list[int]]:
+        """Batches of full windows that hold several clips, until they have their share; also the rows that are left."""
         most_windows = max(1, int(self.plan.batch_seconds / WINDOW_S))
         queues = _neighbours(self.clips, rng)
         turns = self._turns(queues, rng)
-        stitched = itertools.cycle([False, self.plan.stitch])
         left, batches = len(self.clips), list[list[Window]]()
-        while left and len(batches) < share * (len(batches) + left / self._per_trimmed):
-            batch = list[Window]()
-            room = self.plan.batch_size  # utterances
-            windows = min(most_windows, self._windows_for(room)) if self.plan.stitch else min(most_windows, room)
-            while left and room > 0 and len(batch) < windows:
-                fill_s = rng.uniform(0.0, WINDOW_S) if next(stitched) else 0.0
-                members = self._fill(next(turns), room, fill_s)
-                room, left = room - len(members), left - len(members)
-                batch.append(Window(members, WINDOW_FRAMES, rng.getrandbits(32)))
-            batches.append(batch)
+        while left and len(batches) < self._stitched_share * (len(batches) + left / self._per_batch):
+            fill_s = rng.uniform(0.0, WINDOW_S)  # of all windows of a batch, for they share a context
+            members, room = list[tuple[int, ...]](), self.plan.batch_size
+            while left and room > 0 and len(members) < most_windows:
+                members.append(self._fill(next(turns), room, fill_s))
+                room, left = room - len(members[-1]), left - len(members[-1])
+            batches.append(self._batch(members, rng, full=True))
         rest = [row for queue in queues.values() for row in queue]
         rng.shuffle(rest)
         return batches, rest
-
-    def _windows_for(self, utterances: int) -> int:
-        """How many 30 s windows so many clips of average length fill, but one of each kind at least."""
-        mean_s = sum(clip.duration_s for clip in self.clips) / len(self.clips)
-        return max(2, round(utterances * (mean_s + LONGEST_PAUSE_S / 2) / WINDOW_S))
 
     def _turns(self, queues: dict[Hashable, list[int]], rng: random.Random) -> Iterator[list[int]]:
         """Whose window comes next: speakers by lot, as often as they have clips, until all are taken."""
@@ -142,39 +141,73 @@ class LengthBatches(Sampler[list[Window]]):
     def _fill(self, queue: list[int], most: int, fill_s: Seconds) -> tuple[int, ...]:
         """Take the clips of one window: one, and more while they fit into ``fill_s``."""
         members = [queue.pop()]
-        length_s, tokens = self.clips[members[0]].duration_s, self.clips[members[0]].tokens
         while queue and len(members) < most:
-            following = self.clips[queue[-1]]
-            length_s += LONGEST_PAUSE_S + following.duration_s
-            tokens += following.tokens
-            if length_s > fill_s or tokens > _TEXT_TOKENS:
+            extended = (*members, queue[-1])
+            if self._length_s(extended) > fill_s or sum(self.clips[row].tokens for row in extended) > _TEXT_TOKENS:
                 break
             members.append(queue.pop())
         return tuple(members)
 
-    def _trimmed(self, rows: list[int], rng: random.Random) -> list[list[Window]]:
-        """Cut the utterances, sorted by length with a little noise, into batches within both limits."""
+    def _length_s(self, rows: Sequence[int]) -> Seconds:
+        """The clips of a window with the longest pauses between them."""
+        return sum(self.clips[row].duration_s for row in rows) + LONGEST_PAUSE_S * (len(rows) - 1)
+
+    def _alone(self, rows: list[int], rng: random.Random) -> list[list[Window]]:
+        """Batches of one clip a window; as many of them are full windows as the share still asks for, evenly from short to long."""
+        groups = self._by_length(rows, rng)
+        share = (self.plan.full_window_share - self._stitched_share) / (1 - self._stitched_share) if self._stitched_share < 1 else 1.0
+        place = rng.random()
+        batches = []
+        for group in groups:
+            before, place = place, place + share
+            windows = self._batch([(row,) for row in group], rng, full=math.floor(place) > math.floor(before))
+            batches.append(windows + self._silent(windows, rng))
+        return batches
+
+    def _by_length(self, rows: list[int], rng: random.Random) -> list[list[int]]:
+        """Cut the utterances, sorted by length with a little noise, into groups within both limits."""
         lengths_s = {row: self.clips[row].duration_s * rng.uniform(0.9, 1.1) for row in rows}
-        rows.sort(key=lengths_s.__getitem__)
-        batches, members, longest_s = list[list[Window]](), list[int](), 0.0
-        for row in rows:
-            reaching_s = max(longest_s, self.clips[row].duration_s)
-            frames = context_frames(reaching_s, self.plan.margin_s[1])
+        groups, members, longest_s = list[list[int]](), list[int](), 0.0
+        for row in sorted(rows, key=lengths_s.__getitem__):
+            longest_s = max(longest_s, self.clips[row].duration_s)
+            frames = context_frames(longest_s, self.plan.margin_s[1])
             too_long = (len(members) + 1) * frames > self.plan.batch_seconds * FRAMES_PER_SECOND
             if members and (too_long or len(members) == self.plan.batch_size):
-                batches.append(self._batch(members, rng))
-                members, reaching_s = [], self.clips[row].duration_s
+                groups.append(members)
+                members, longest_s = [], self.clips[row].duration_s
             members.append(row)
-            longest_s = reaching_s
-        return [*batches, self._batch(members, rng)] if members else batches
+        return [*groups, members] if members else groups
 
-    def _batch(self, members: list[int], rng: random.Random) -> list[Window]:
-        """One trimmed batch; a share of further windows, chosen by lot, holds no speech."""
-        frames = context_frames(max(self.clips[row].duration_s for row in members), rng.uniform(*self.plan.margin_s))
-        windows = [Window((row,), frames, rng.getrandbits(32)) for row in members]
+    def _batch(self, members: Sequence[tuple[int, ...]], rng: random.Random, *, full: bool) -> list[Window]:
+        """Windows of one context: what the longest of them needs and a random margin."""
+        margin_s = rng.uniform(*self.plan.margin_s)
+        frames = context_frames(max(map(self._length_s, members)), max(margin_s, QUIET_S) if full else margin_s)
+        silence = silence_blocks(frames // 2, rng) if full else ()
+        return [Window(rows, frames, rng.getrandbits(32), silence) for rows in members]
+
+    def _silent(self, windows: Sequence[Window], rng: random.Random) -> list[Window]:
+        """Windows in which nobody speaks, of the context of these, chosen by lot in their share."""
         share = self.plan.no_speech_share
-        silent = math.floor(len(members) * share / (1 - share) + rng.random()) if share else 0
-        return windows + [Window((), frames, rng.getrandbits(32)) for _ in range(silent)]
+        count = math.floor(len(windows) * share / (1 - share) + rng.random()) if share else 0
+        return [windows[0]._replace(rows=(), seed=rng.getrandbits(32)) for _ in range(count)]
+
+
+def silence_blocks(heard: int, rng: random.Random) -> tuple[int, ...]:
+    """Widths of blocks that stand for the silence from position ``heard`` to the end of a full window.
+
+    They are narrow beside the speech, where the encoder looks most, and grow to dozens of positions; how fast is drawn by lot, so that a
+    model cannot learn to expect certain widths. The last position of a window is always its own: it has another value.
+    """
+    left = WINDOW_POSITIONS - heard - 1
+    if left < 0:
+        return ()
+    width, growth, widest = rng.uniform(1, 4), rng.uniform(1.2, 1.5), rng.uniform(32, 80)
+    blocks = list[int]()
+    while left > 0:
+        blocks.append(min(int(width), left))
+        left -= blocks[-1]
+        width = min(width * growth, widest)
+    return (*blocks, 1)
 
 
 def _neighbours(clips: Sequence[Clip], rng: random.Random) -> dict[Hashable, list[int]]:
@@ -197,5 +230,5 @@ def _halves(batch: list[Window]) -> list[list[Window]]:
     if len(batch) > 1:
         middle = len(batch) // 2
         return [batch[:middle], batch[middle:]]
-    rows, frames, seed = batch[0]
-    return [[Window(rows[: len(rows) // 2], frames, seed)], [Window(rows[len(rows) // 2 :], frames, seed)]]
+    rows = batch[0].rows
+    return [[batch[0]._replace(rows=half)] for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]

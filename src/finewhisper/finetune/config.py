@@ -111,12 +111,12 @@ class FinetuneConfig(Config):
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's weight decay."""
 
-    margin_s: tuple[Seconds, Seconds] = (0.1, 1.0)
+    margin_s: tuple[Seconds, Seconds] = (0.1, 0.5)
     """Range of the random silence after the longest clip of a batch, seconds."""
-    full_window_share: float = Field(0.12, ge=0, le=1)
-    """Share of the batches that are 30 s windows."""
-    stitch: bool = True
-    """Fill every other 30 s window with several clips of one speaker; otherwise each has one clip and silence."""
+    full_window_share: float = Field(0.5, ge=0, le=1)
+    """Share of the batches that are 30 s windows; their silence is condensed, so that they cost little more than the others."""
+    stitched_share: float = Field(0.1, ge=0, le=1)
+    """Share of the batches whose 30 s windows hold several clips of one speaker; never more than --full-window-share."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type to compute in and to hold the base below an adapter in; what is trained stays float32. float16 needs a GPU."""

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from finewhisper.audio import SAMPLE_RATE, Waveform
+from finewhisper.audio import HOP_LENGTH, SAMPLE_RATE, Waveform
 from finewhisper.features import pad_samples
-from finewhisper.finetune.batches import LONGEST_PAUSE_S, Window
+from finewhisper.finetune.batches import LONGEST_PAUSE_S, QUIET_S, Window
 from finewhisper.finetune.labels import Labeller, Labels, Placed
 from finewhisper.manifest import Utterance
 from finewhisper.vocabulary import IGNORED
@@ -34,6 +34,7 @@ class Example(NamedTuple):
     waveform: torch.Tensor  # (frames * 160,)
     labels: Labels
     rows: tuple[int, ...] = ()  #: the utterances in it
+    silence: tuple[int, ...] = ()  #: widths of the blocks of condensed silence after it, positions
 
 
 class SpeechDataset(Dataset[Example]):
@@ -49,10 +50,11 @@ class SpeechDataset(Dataset[Example]):
         rng = np.random.default_rng(window.seed)
         pieces, placed = self._read(window, rng)
         if not window.rows:
-            pieces.append(_noise(window.frames * SAMPLE_RATE // 100, rng))
+            quiet_s = QUIET_S if window.silence else 0.0
+            pieces.append(_noise(window.frames * HOP_LENGTH - round(quiet_s * SAMPLE_RATE), rng))
         waveform = pad_samples(np.concatenate(pieces), window.frames)
         labels = self.labeller(placed, rng, previous=self._previous(window.rows))
-        return Example(torch.from_numpy(waveform), labels, window.rows)
+        return Example(torch.from_numpy(waveform), labels, window.rows, window.silence)
 
     def _read(self, window: Window, rng: np.random.Generator) -> tuple[list[Waveform], list[Placed]]:
         """The sounds of a window with the pauses between them, and where in it each utterance begins."""
@@ -99,14 +101,18 @@ def _noise(samples: int, rng: np.random.Generator) -> Waveform:
 
 
 def collate(examples: list[Example]) -> dict[str, Any]:
-    """Stack examples of one context: waveforms (batch, samples), decoder_input_ids and labels (batch, tokens); ``rows`` as they are."""
+    """Stack examples of one context: waveforms (batch, samples), decoder_input_ids and labels (batch, tokens); ``rows`` as they are.
+
+    Full windows have ``silence`` too, (batch, blocks): see :class:`finewhisper.whisper.LengthAwareEncoder`.
+    """
     longest = max(len(example.labels.inputs) for example in examples)
     inputs = torch.zeros(len(examples), longest, dtype=torch.long)  # the padding is never attended to by a position with a label
     targets = torch.full((len(examples), longest), IGNORED, dtype=torch.long)
     for row, example in enumerate(examples):
         inputs[row, : len(example.labels.inputs)] = torch.tensor(example.labels.inputs)
         targets[row, : len(example.labels.targets)] = torch.tensor(example.labels.targets)
-    return {
+    silence = {"silence": torch.tensor([example.silence for example in examples])} if examples[0].silence else {}
+    return silence | {
         "waveforms": torch.stack([example.waveform for example in examples]),
         "decoder_input_ids": inputs,
         "labels": targets,

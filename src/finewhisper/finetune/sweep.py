@@ -1,13 +1,15 @@
 """After training: how far to go from the base towards what was learnt, and whether the mean of the last checkpoints is better.
 
-All that is tried is decoded on the development sets and, with ``--keep``, on sets of speech that must not be forgotten. The lowest mean
-error of the development sets wins among the candidates that keep every kept set within ``--keep-tolerance`` points of the base.
+All that is tried is decoded on the development sets and, with ``--keep``, on sets of speech that must not be forgotten. The model as it
+was tuned stays the result unless another one is better for sure: of several tries on a small set the best is often so by chance. Only
+what it forgets is a reason too: where it raises a kept set by more than ``--keep-tolerance`` points over the base, the lowest mean error
+of the development sets wins among the candidates that do not.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +19,9 @@ from finewhisper.finetune import scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.interpolation import Line, Weights, average
 from finewhisper.finetune.scoring import MACRO, Scores
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, UnitChoice, setting
+from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, setting
 from finewhisper.matrix_plot import plot
+from finewhisper.metrics import Comparison, ErrorRate, Interval, mean_difference
 from finewhisper.model import Context
 from finewhisper.progress import note
 from finewhisper.transcript import DecodeOptions
@@ -26,7 +29,6 @@ from finewhisper.transcript import DecodeOptions
 if TYPE_CHECKING:
     from finewhisper.finetune.trainer import SpeechTrainer
 
-_UNITS: dict[str, UnitChoice] = {"auto": "auto", "wer": "word", "cer": "character"}
 #: Scales that are tried besides 1: by default, and where there is something to keep.
 SCALES, KEEPING_SCALES = (0.8,), (0.4, 0.6, 0.8)
 
@@ -41,10 +43,21 @@ class Candidate:
     row: Row
     scores: Scores  #: on the development sets; empty without any
     rise: float  #: the most that the error rate of a kept set rose over the base's, points; 0 where none rose or nothing is kept
+    change: Interval | None = None  #: of the mean error on the development sets from the tuned model's, points; None: it is that one
 
     @property
     def name(self) -> str:
         return self.row.name
+
+    @property
+    def error(self) -> float:
+        """The mean error on the development sets, percent; 0 without any."""
+        return self.scores.get(MACRO, 0.0)
+
+    @property
+    def is_better(self) -> bool:
+        """Whether it makes fewer errors than the tuned model on other speech of the kind too, as sure as 95 % are."""
+        return self.change is not None and self.change.high < 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,7 @@ class Choice:
     matrix: Matrix  #: without the base where nothing is kept
     kept: tuple[str, ...]  #: the names of the kept sets
     reason: str
+    changes: Mapping[str, Interval]  #: of the mean error on the development sets from the tuned model's, by the names of the others
 
     def card(self) -> dict[str, Any]:
         """As in ``finewhisper.json``."""
@@ -62,7 +76,12 @@ class Choice:
         return {
             "scale": self.chosen.scale,
             "averaged": self.chosen.averaged,
-            "sweep": {"chosen": self.chosen.name, "sets": self.matrix.headings(), "tried": tried},
+            "sweep": {
+                "chosen": self.chosen.name,
+                "sets": self.matrix.headings(),
+                "tried": tried,
+                "changes": {name: [round(change.low, 2), round(change.high, 2)] for name, change in self.changes.items()},
+            },
         }
 
     def write(self, output: Path) -> None:
@@ -94,7 +113,7 @@ class Sweep:
         self.line, self.engine, self.dev, self.config = line, engine, tuple(dev), config
         taken = {speech.name for speech in dev}
         self.kept = tuple(replace(speech, name=f"kept {speech.name}") if speech.name in taken else speech for speech in kept)
-        self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size)
+        self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
         scales = config.sweep.scales or (KEEPING_SCALES if config.keep else SCALES)
         self.scales = tuple(scale for scale in scales if scale != 1) if dev else ()
 
@@ -109,12 +128,12 @@ class Sweep:
         trainer.model.eval()
         learnt = self.line.learnt()
         base = self._base(learnt) if self.kept else None
-        candidates = [self._try("tuned", learnt, 1, 1.0, base)]
+        candidates = [tuned := self._try("tuned", learnt, 1, 1.0, base)]
         if checkpoints:
             mean = average(self.line, trainer, checkpoints)
-            candidates.append(self._try(f"mean of {len(checkpoints)}", mean, len(checkpoints), 1.0, base))
-        best = min(candidates, key=lambda candidate: candidate.scores.get(MACRO, 0.0))
-        candidates += [self._try(f"{scale:g} × {best.name}", best.weights, best.averaged, scale, base) for scale in self.scales]
+            candidates.append(self._try(f"mean of {len(checkpoints)}", mean, len(checkpoints), 1.0, base, tuned))
+        best = _best(candidates)
+        candidates += [self._try(f"{scale:g} × {best.name}", best.weights, best.averaged, scale, base, tuned) for scale in self.scales]
         return self._chosen(candidates, base)
 
     def _checkpoints(self, trainer: SpeechTrainer) -> list[Path]:
@@ -124,11 +143,15 @@ class Sweep:
         found = [path.parent for path in Path(str(trainer.args.output_dir)).glob("checkpoint-*/trainer_state.json")]
         return found if len(found) > 1 else []
 
-    def _try(self, name: str, weights: Weights, averaged: int, scale: float, base: Row | None) -> Candidate:
+    def _try(self, name: str, weights: Weights, averaged: int, scale: float, base: Row | None, tuned: Candidate | None = None) -> Candidate:
         self.line.place(weights, scale)
         row, scores = self._measure(name, (*self.dev, *self.kept))
         rises = [cell.rate.percent - before.rate.percent for cell, before in zip(row.cells, base.cells, strict=True)] if base else []
-        return Candidate(averaged, scale, weights, row, scores, max([0.0, *rises[len(self.dev) :]]))
+        change = mean_difference(self._on_dev(tuned.row), self._on_dev(row)) if tuned and self.dev else None
+        return Candidate(averaged, scale, weights, row, scores, max([0.0, *rises[len(self.dev) :]]), change)
+
+    def _on_dev(self, row: Row) -> list[Sequence[ErrorRate]]:
+        return [cell.rates for cell in row.cells[: len(self.dev)]]
 
     def _base(self, learnt: Weights) -> Row:
         """The base on all sets: on full windows, for it has learnt no others."""
@@ -142,9 +165,8 @@ class Sweep:
     def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[Row, Scores]:
         note(f"{name}:")
         heard = {speech.name: scoring.hear_together(self.engine, speech, self.options) for speech in sets}
-        unit = _UNITS[self.config.metric]
         cells = tuple(
-            Cell.of(heard[speech.name], speech.unit(unit if column < len(self.dev) else "auto")) for column, speech in enumerate(sets)
+            _cell(heard[speech.name], self.config.metric if column < len(self.dev) else "auto") for column, speech in enumerate(sets)
         )
         dev = {speech.name: heard[speech.name] for speech in self.dev}
         return Row(name, setting(self.engine), cells), scoring.scores(dev, self.config.metric) if dev else {}
@@ -155,22 +177,58 @@ class Sweep:
         rows = tuple(candidate.row for candidate in candidates)
         matrix = Matrix((*self.dev, *self.kept), (base, *rows) if base else rows)
         note(f"{matrix}\n{reason}")
-        return Choice(best, matrix, tuple(speech.name for speech in self.kept), reason)
+        changes = {candidate.name: candidate.change for candidate in candidates if candidate.change is not None}
+        return Choice(best, matrix, tuple(speech.name for speech in self.kept), reason, changes)
 
 
 def select(candidates: Sequence[Candidate], tolerance: float, *, keeping: bool) -> tuple[Candidate, str]:
-    """The candidate with the lowest mean error on the development sets among those that keep what is to be kept, and why it is.
+    """Which candidate becomes the result, and why: the first, the tuned model, unless another is better or keeps what it forgets.
 
-    Where none keeps it, the development sets decide alone, for a model that has not learnt is of no use, and the reason says so.
+    Where none keeps what is to be kept, the development sets decide alone, for a model that has not learnt is of no use, and the reason
+    says so.
     """
+    tuned = candidates[0]
     admitted = [candidate for candidate in candidates if candidate.rise <= tolerance]
-    best = min(admitted or candidates, key=lambda candidate: candidate.scores.get(MACRO, 0.0))
+    forgets = bool(admitted) and tuned not in admitted
+    tried = admitted or candidates
+    best = min(tried, key=lambda candidate: candidate.error) if forgets else _best(tried)
+    if forgets:
+        return best, (
+            f"Chosen: {best.name}, the lowest error on the development set of those that raise no kept set by more than {tolerance:g} "
+            f"points over the base; tuned raises one by {tuned.rise:.1f}."
+        )
+    reason = f"Chosen: {best.name}{_because(best, tried)}"
     if not keeping:
-        return best, f"Chosen: {best.name}, the lowest error on the development set of those tried."
+        return best, reason
     if admitted:
-        return best, f"Chosen: {best.name}; no kept set rose by more than {tolerance:g} points over the base."
+        return best, f"{reason} No kept set rose by more than {tolerance:g} points over the base."
     closest = min(candidates, key=lambda candidate: candidate.rise)
     return best, (
-        f"Chosen: {best.name}, by the development sets alone: none of those tried keeps every kept set within {tolerance:g} points of the "
+        f"{reason} The development sets decided alone: none of those tried keeps every kept set within {tolerance:g} points of the "
         f"base. The closest is {closest.name} with {closest.rise:.1f} points; finewhisper merge --scale goes further back."
     )
+
+
+def _best(candidates: Sequence[Candidate]) -> Candidate:
+    """The first, or the lowest of those that are better than it for sure."""
+    return min([candidates[0], *(candidate for candidate in candidates if candidate.is_better)], key=lambda candidate: candidate.error)
+
+
+def _because(best: Candidate, candidates: Sequence[Candidate]) -> str:
+    """The rest of the sentence: what the development sets say of the best and of the lowest."""
+    if best.change is not None:
+        return f": on the development set it differs from tuned by {best.change} points (95 % interval), so it is better."
+    if len(candidates) == 1:
+        return "; no other was to choose from."
+    lowest = min(candidates, key=lambda candidate: candidate.error)
+    if lowest.error >= best.error:
+        return "; none of the others made fewer errors on the development set."
+    return (
+        f". {lowest.name} made fewer errors on the development set, by {best.error - lowest.error:.1f} points, but the 95 % interval of "
+        f"that difference, {lowest.change}, does not leave out 0: it may be chance."
+    )
+
+
+def _cell(heard: Sequence[Comparison], metric: str) -> Cell:
+    """In the unit of :func:`scoring.scores`: words, unless characters are asked for or what is written has no spaces."""
+    return Cell.of(heard, "word" if metric != "cer" and all(pair.words is not None for pair in heard) else "character")

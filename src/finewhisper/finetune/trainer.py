@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import DistributedType
 from accelerate.data_loader import prepare_data_loader
+from peft.helpers import disable_input_dtype_casting
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -79,7 +80,9 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.guard.begins(inputs)
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        # autocast converts what an adapter multiplies, so what peft converts to float32 before it would be converted back
+        with disable_input_dtype_casting(self.model, self.args.bf16 or self.args.fp16):
+            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         self.guard.ends(loss)
         return loss
 

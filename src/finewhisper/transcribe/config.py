@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from finewhisper.config import Config, Flag
 from finewhisper.errors import UsageError
 from finewhisper.transcript import Task
+from finewhisper.vocabulary import language_code
 
-Format = Literal["txt", "srt", "vtt", "json", "tsv"]
+Format = Literal["txt", "srt", "vtt", "json", "tsv", "lrc", "ass"]
 
 
 class TranscribeConfig(Config):
@@ -25,7 +27,7 @@ class TranscribeConfig(Config):
     files: Annotated[tuple[str, ...], Flag(positional=True)]
     """Recordings: files, folders (searched for audio and video), quoted patterns such as "talks/**/*.mp3", or - for standard input."""
     model: Annotated[Path, Flag(alias="-m")]
-    """Folder of the model: Hugging Face or CTranslate2."""
+    """Folder of the model: Hugging Face, CTranslate2 or ggml."""
     output: Annotated[Path | None, Flag(alias="-o")] = None
     """Folder for the results, or - for standard output; default: beside each recording."""
     format: Annotated[tuple[Format, ...], Flag(alias="-f")] = ()
@@ -35,16 +37,34 @@ class TranscribeConfig(Config):
 
     language: str | None = None
     """Language of the recordings, as a code or name; default: detected in each."""
+    language_of: tuple[str, ...] = ()
+    """Languages of some recordings, as PATTERN=LANGUAGE such as "*_de.mp3=de"; the first pattern that fits a path or name counts."""
     task: Task = "transcribe"
     """transcribe, or translate into English."""
     timestamps: bool | None = None
     """Let the model write the times of phrases; default: unless it was fine-tuned without them."""
     prompt: str = ""
     """Text that the model takes for what was said before: names and spellings to use."""
+    hotwords: tuple[str, ...] = ()
+    """Names and terms to expect, each an argument; they are put before the prompt."""
     beam_size: int = Field(1, ge=1)
     """Hypotheses kept while decoding; 1 is greedy."""
     vad: bool | None = None
     """Decode only where somebody speaks; default: in recordings longer than 30 s."""
+
+    sequential: bool = False
+    """Decode window after window, each told what was said before, in place of many at once."""
+    word_timestamps: bool = False
+    """Find the time of each word: for json, and for where subtitles are broken."""
+
+    max_line_width: int = Field(0, ge=0)
+    """Columns of a line in srt, vtt and ass, of which a Chinese character takes two; 0 does not break lines."""
+    max_line_count: int = Field(0, ge=0)
+    """Lines shown at once; what is longer becomes several cues. 0 shows a phrase whole."""
+    to_simple: bool = False
+    """Write traditional Chinese characters as simplified ones."""
+    remove_pun: bool = False
+    """Leave out punctuation."""
 
     batch_size: int = Field(8, ge=1)
     """Windows of 30 s decoded together, and up to four times as many shorter ones; fewer need less memory."""
@@ -62,11 +82,37 @@ class TranscribeConfig(Config):
             raise ValueError("name at least one recording, folder or pattern")
         return files
 
+    @field_validator("language_of")
+    @classmethod
+    def _known_languages(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
+        for pair in pairs:
+            pattern, separator, language = pair.rpartition("=")
+            if not (pattern and separator):
+                raise ValueError(f'{pair!r} is not of the form PATTERN=LANGUAGE, such as "*_de.mp3=de"')
+            cls._known_language(language)
+        return pairs
+
+    @model_validator(mode="after")
+    def _sensible(self) -> TranscribeConfig:
+        if self.max_line_count and not self.max_line_width:
+            raise ValueError("--max-line-count needs --max-line-width: without it a phrase is one line")
+        if self.sequential and self.vad:
+            raise ValueError("--sequential decodes all of a recording; leave out --vad")
+        if self.sequential and self.timestamps is False:
+            raise ValueError("--sequential follows the model's times; leave out --no-timestamps")
+        return self
+
+    def spoken_in(self, path: Path | None) -> str | None:
+        """The language of a recording: of the first pattern that fits, else that of all."""
+        for pair in self.language_of:
+            pattern, _, language = pair.rpartition("=")
+            if path is not None and (fnmatch(str(path), pattern) or fnmatch(path.name, pattern)):
+                return language_code(language)
+        return self.language
+
     @field_validator("language")
     @classmethod
     def _known_language(cls, language: str | None) -> str | None:
-        from finewhisper.vocabulary import language_code
-
         try:
             return None if language is None else language_code(language)
         except UsageError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from finewhisper.audio import Seconds
-from finewhisper.transcript import Segment
+from finewhisper.transcript import Segment, Word
 
 #: Text that compresses better than this repeats itself (Radford et al. 2022, section 4.5).
 LOOP_RATIO = 2.4
@@ -22,8 +22,27 @@ def finish(segments: Iterable[Segment], duration_s: Seconds) -> tuple[Segment, .
         earliest = finished[-1].end_s if finished else 0.0
         start_s = min(max(segment.start_s, earliest), duration_s)
         end_s = min(max(segment.end_s, start_s), duration_s)
-        finished.append(replace(segment, text=without_loop(segment.text.strip()), start_s=start_s, end_s=end_s))
+        text = without_loop(segment.text.strip())
+        words = _words(segment.words, text, start_s, end_s)
+        finished.append(replace(segment, text=text, start_s=start_s, end_s=end_s, words=words))
     return tuple(finished)
+
+
+def _words(words: Iterable[Word], text: str, start_s: Seconds, end_s: Seconds) -> tuple[Word, ...]:
+    """The words that are still in the text, inside its times."""
+    kept: list[Word] = []
+    room = _letters(text)
+    for word in words:
+        room -= _letters(word.text)
+        if room < 0:
+            break
+        begin_s = min(max(word.start_s, kept[-1].end_s if kept else start_s), end_s)
+        kept.append(replace(word, start_s=begin_s, end_s=min(max(word.end_s, begin_s), end_s)))
+    return tuple(kept)
+
+
+def _letters(text: str) -> int:
+    return sum(not character.isspace() for character in text)
 
 
 def compression_ratio(text: str) -> float:

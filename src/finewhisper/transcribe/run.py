@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finewhisper import audio
+from finewhisper import audio, long_audio
 from finewhisper.audio import Seconds, Waveform
+from finewhisper.cues import Layout
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError, UsageError
 from finewhisper.files import atomic_file
@@ -20,15 +21,19 @@ from finewhisper.model import ModelFolder
 from finewhisper.progress import bar, in_threads, note
 from finewhisper.transcribe.config import TranscribeConfig
 from finewhisper.transcribe.files import STANDARD_INPUT, Recording, destinations, find
+from finewhisper.transcribe.reels import Clip
 from finewhisper.transcribe.transcriber import Transcriber
+from finewhisper.transcribe.wording import changed, changes
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.writers import WRITERS
 
 #: Less audio than this is done before a bar would be read.
 _WORTH_A_BAR_S = 60.0
+#: Longer recordings are decoded piece by piece, so that memory does not grow with them.
+_LONG_S: Seconds = 600.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Task:
     """A recording and the files to write for it; no files: standard output."""
 
@@ -36,6 +41,11 @@ class _Task:
     targets: dict[str, Path]
 
     def read(self) -> Waveform:
+        """The whole recording.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
         if self.recording.path is not None:
             return audio.read(self.recording.path)
         try:
@@ -43,10 +53,10 @@ class _Task:
         except AudioError as error:  # the name for streams means nothing to somebody at a terminal
             raise AudioError(str(error).replace("audio:", "standard input:", 1)) from error
 
-    def write(self, transcript: Transcript) -> None:
+    def write(self, transcript: Transcript, layout: Layout) -> None:
         for name, path in self.targets.items():
             with atomic_file(path) as temporary:
-                temporary.write_text(WRITERS[name](transcript), encoding="utf-8")
+                temporary.write_text(WRITERS[name](transcript, layout), encoding="utf-8")
 
 
 def run(config: TranscribeConfig) -> str | None:
@@ -68,12 +78,15 @@ def run(config: TranscribeConfig) -> str | None:
     tasks = [_Task(recording, {}) for recording in recordings] if printed else _open_tasks(config, recordings)
     texts: list[str] = []
     heard_s = 0.0
-    for task, transcript in _transcribed(config, tasks, problems):
+    layout = Layout(config.max_line_width, config.max_line_count)
+    wanted = changes(to_simple=config.to_simple, remove_pun=config.remove_pun)
+    for task, heard in _transcribed(config, tasks, problems):
+        transcript = changed(heard, wanted)
         heard_s += transcript.duration_s
         if printed:
-            texts.append(WRITERS[printed](transcript))
+            texts.append(WRITERS[printed](transcript, layout))
         else:
-            task.write(transcript)
+            task.write(transcript, layout)
             note(f"{task.recording.name}: wrote {', '.join(map(str, task.targets.values()))}")
     if problems:
         raise _failure(problems, named)
@@ -116,25 +129,38 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
         return
     transcriber = _transcriber(config)
     read: deque[_Task] = deque()
-    with _progress(tasks) as shown:
+    languages: list[str | None] = []
+    broken: set[_Task] = set()
+    lengths_s = list(in_threads(_duration, (task.recording.path for task in tasks)))
+    with _progress(sum(lengths_s)) as shown:
 
-        def waveforms() -> Iterator[Waveform]:
-            for task in tasks:
+        def clips() -> Iterator[Clip]:
+            for task, length_s in zip(tasks, lengths_s, strict=True):
                 try:
-                    waveform = task.read()
+                    clip = pieces(task) if length_s > _LONG_S else task.read()
                 except AudioError as error:
                     problems.append(str(error))
                 else:
                     read.append(task)
-                    yield waveform
+                    languages.append(config.spoken_in(task.recording.path))
+                    yield clip
+
+        def pieces(task: _Task) -> Iterator[Waveform]:
+            try:
+                yield from long_audio.blocks(task.recording.path or Path())
+            except AudioError as error:  # what was heard so far is not the recording
+                problems.append(str(error))
+                broken.add(task)
 
         def advance(seconds: Seconds) -> None:
             if shown is not None:
                 shown.update(seconds)
                 shown.set_postfix_str(f"{shown.n / max(time.time() - shown.start_t, 1e-3):.1f} times real time", refresh=False)
 
-        for transcript in transcriber.transcribe_clips(waveforms(), progress=advance):
-            yield read.popleft(), transcript
+        for transcript in transcriber.transcribe_clips(clips(), languages=iter(languages), progress=advance):
+            task = read.popleft()
+            if task not in broken:
+                yield task, transcript
 
 
 def _transcriber(config: TranscribeConfig) -> Transcriber:
@@ -147,13 +173,16 @@ def _transcriber(config: TranscribeConfig) -> Transcriber:
         beam_size=config.beam_size,
         batch_size=config.batch_size,
         prompt=config.prompt,
+        hotwords=config.hotwords,
+        word_timestamps=config.word_timestamps,
     )
-    return Transcriber(engine, options, vad=config.vad)
+    for language in filter(None, [config.language, *(pair.rpartition("=")[2] for pair in config.language_of)]):
+        engine.vocabulary.prompt(language, config.task, timestamps=options.timestamps)  # raises before any recording is read
+    return Transcriber(engine, options, vad=config.vad, sequential=config.sequential)
 
 
-def _progress(tasks: list[_Task]) -> AbstractContextManager[Any]:
+def _progress(total_s: Seconds) -> AbstractContextManager[Any]:
     """A bar over seconds of audio where there is enough of it to wait for."""
-    total_s = sum(in_threads(_duration, (task.recording.path for task in tasks)))
     if total_s < _WORTH_A_BAR_S:
         return nullcontext()
     return bar("transcribe", total_s, "s", layout="{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}{postfix}]")

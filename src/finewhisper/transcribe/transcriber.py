@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from finewhisper import progress as reports
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
 from finewhisper.engines.base import Engine
+from finewhisper.errors import MemoryLimitError
+from finewhisper.transcribe import guards
 from finewhisper.transcribe.finishing import finish
+from finewhisper.transcribe.reels import Clip, Reel, Tape, Window, reels
+from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
-from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, left_over, plan
+from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, left_over
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import language_code
 
@@ -29,30 +34,44 @@ _LOOK_AHEAD_BATCHES = 2
 _MOST_TIMES_AS_MANY = 4
 #: A language is taken from the first window that is this sure of it, else from the average of the first few windows.
 _SURE, _LANGUAGE_WINDOWS = 0.5, 4
+#: Windows whose text is told to the next one; more would not fit into the 223 tokens of a prompt.
+_REMEMBERED = 3
 
 
 @dataclass(eq=False)
-class _Clip:
+class _Recording:
     """A clip some of whose windows may not be decoded yet."""
 
-    waveform: Waveform
     language: str | None = None  #: a code; None: the engine detects it with the only window
     probability: float | None = None
+    samples: int = 0  #: its length as far as it has been read
+    read: bool = False  #: to its end
     open_windows: int = 0
-    heard: list[tuple[Span, Transcript]] = field(default_factory=list)
+    covered_s: Seconds = 0.0  #: what progress has been told of
+    heard: list[tuple[int, Transcript]] = field(default_factory=list)  #: from each window's first sample on
+
+    @property
+    def done(self) -> bool:
+        return self.read and not self.open_windows
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One window of a clip, waiting for the engine."""
+    """One window of a recording, waiting for the engine."""
 
-    clip: _Clip
-    span: Span
+    recording: _Recording
+    window: Window
     covered_s: Seconds = 0.0  #: what it adds to the progress: its own length and the silence before it
+    previous: str = ""  #: what was said before it, where windows are decoded in turn
+    tried: tuple[Transcript, ...] = ()  #: what was heard in it so far, with one temperature after the other
 
     @property
     def waveform(self) -> Waveform:
-        return self.clip.waveform[self.span.start : self.span.end]
+        return self.window.waveform
+
+    @property
+    def duration_s(self) -> Seconds:
+        return len(self.waveform) / SAMPLE_RATE
 
 
 class Transcriber:
@@ -62,13 +81,14 @@ class Transcriber:
         engine: a loaded model.
         options: how to decode; ``options.batch_size`` windows of 30 s are decoded together, and up to four times as many shorter ones.
         vad: whether to look for speech first and decode only that; None: for clips longer than 30 s only.
+        sequential: decode a recording window after window, each beginning where the model's times ended and told what was said before.
     """
 
-    def __init__(self, engine: Engine, options: DecodeOptions | None = None, *, vad: bool | None = None) -> None:
-        self.engine, self.options, self.vad = engine, options or DecodeOptions(), vad
+    def __init__(self, engine: Engine, options: DecodeOptions | None = None, *, vad: bool | None = None, sequential: bool = False) -> None:
+        self.engine, self.options, self.vad, self.sequential = engine, options or DecodeOptions(), vad, sequential
 
-    def transcribe(self, waveform: Waveform, *, language: str | None = None, progress: Progress | None = None) -> Transcript:
-        """Transcribe 16 kHz mono audio of any length; times count from its first sample.
+    def transcribe(self, clip: Clip, *, language: str | None = None, progress: Progress | None = None) -> Transcript:
+        """Transcribe 16 kHz mono audio of any length, or its pieces in order; times count from its first sample.
 
         Args:
             language: a code or name for this clip, in place of the options'.
@@ -77,58 +97,65 @@ class Transcriber:
         Raises:
             UsageError: the model cannot do what the options ask for.
             UnsupportedError: the engine cannot.
+            MemoryLimitError: memory does not even hold one window.
         """
-        return next(self.transcribe_clips([waveform], languages=[language], progress=progress))
+        return next(self.transcribe_clips([clip], languages=[language], progress=progress))
 
     def transcribe_clips(
-        self, clips: Iterable[Waveform], *, languages: Iterable[str | None] | None = None, progress: Progress | None = None
+        self, clips: Iterable[Clip], *, languages: Iterable[str | None] | None = None, progress: Progress | None = None
     ) -> Iterator[Transcript]:
         """Transcribe many clips of any length, yielding one transcript for each, in their order.
 
-        Clips are read only a bounded stretch ahead, so ``clips`` may be a generator that decodes files one by one.
+        Clips are read only a bounded stretch ahead, so ``clips`` may be a generator that decodes files one by one, and a clip may be a
+        generator of its pieces.
 
         Args:
             languages: one code or name for each clip, in place of the options'; None among them leaves the options'.
             progress: as in :meth:`transcribe`.
         """
-        waiting: deque[_Clip] = deque()  # clips that are not yet yielded
+        waiting: deque[_Recording] = deque()  # those that are not yet yielded
         jobs: list[_Job] = []
         limit_s = _LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S
         spoken = itertools.repeat(None) if languages is None else languages
-        for waveform, language in zip(clips, spoken, strict=languages is not None):
-            waiting.append(_Clip(waveform))
-            planned = self._jobs(waiting[-1], language)
-            jobs.extend(planned)
-            if progress is not None and not planned:
-                progress(len(waveform) / SAMPLE_RATE)
-            if sum(job.span.duration_s for job in jobs) >= limit_s:
-                self._decode(jobs, progress)
-                jobs = []
-            while waiting and not waiting[0].open_windows:
-                yield _finished(waiting.popleft())
+        for clip, language in zip(clips, spoken, strict=languages is not None):
+            chosen = language if language is not None else self.options.language
+            waiting.append(_Recording(None if chosen is None else language_code(chosen)))
+            if self.sequential:
+                self._in_turn(waiting[-1], clip, progress)
+            for reel in [] if self.sequential else reels(clip, self.vad, self._longest_s):
+                jobs += self._jobs(waiting[-1], reel)
+                if sum(job.duration_s for job in jobs) >= limit_s:
+                    self._decode(jobs, progress)
+                    jobs = []
+            while waiting and waiting[0].done:
+                yield _finished(waiting.popleft(), progress)
         self._decode(jobs, progress)
-        yield from map(_finished, waiting)
+        for recording in waiting:
+            yield _finished(recording, progress)
 
-    def _jobs(self, clip: _Clip, language: str | None) -> list[_Job]:
-        """Plan a clip's windows and settle its language."""
-        spans = plan(clip.waveform, self.vad, LONGEST_TRIMMED_S if self.engine.context.trimmed else LONGEST_S)
-        ends = [0, *(span.end for span in spans[:-1]), len(clip.waveform)]
-        jobs = [_Job(clip, span, (end - start) / SAMPLE_RATE) for span, start, end in zip(spans, ends, ends[1:], strict=False)]
-        clip.open_windows = len(jobs)
-        chosen = language if language is not None else self.options.language
-        if chosen is not None:
-            clip.language = language_code(chosen)
-        elif len(jobs) > 1:
-            clip.language, clip.probability = self._detect(jobs)
+    @property
+    def _longest_s(self) -> Seconds:
+        return LONGEST_TRIMMED_S if self.engine.context.trimmed else LONGEST_S
+
+    def _jobs(self, recording: _Recording, reel: Reel) -> list[_Job]:
+        """The windows of a reel; the language of a long recording is settled with its first ones."""
+        ends = [recording.samples, *(window.end for window in reel.windows)]
+        jobs = [
+            _Job(recording, window, (end - start) / SAMPLE_RATE) for window, start, end in zip(reel.windows, ends, ends[1:], strict=False)
+        ]
+        recording.samples, recording.read = (reel.end if reel.last else ends[-1]), reel.last
+        recording.open_windows += len(jobs)
+        if recording.language is None and (len(jobs) > 1 or not reel.last) and jobs:
+            recording.language, recording.probability = self._detect([job.window for job in jobs])
         return jobs
 
-    def _detect(self, jobs: list[_Job]) -> tuple[str, float | None]:
+    def _detect(self, windows: Sequence[Window]) -> tuple[str, float | None]:
         """The language of a long clip, decided once so that it cannot change from window to window."""
         if not self.engine.vocabulary.multilingual:
             return "en", None
         totals: dict[str, float] = {}
-        for count, job in enumerate(jobs[:_LANGUAGE_WINDOWS], start=1):
-            for code, probability in self.engine.detect_languages([job.waveform])[0].items():
+        for count, window in enumerate(windows[:_LANGUAGE_WINDOWS], start=1):
+            for code, probability in self.engine.detect_languages([window.waveform])[0].items():
                 totals[code] = totals.get(code, 0.0) + probability
             best = max(totals, key=totals.__getitem__)
             if totals[best] / count >= _SURE:
@@ -136,49 +163,102 @@ class Transcriber:
         return best, totals[best] / count
 
     def _decode(self, jobs: list[_Job], progress: Progress | None) -> None:
-        """Run the engine over windows of all clips, and then over the speech that it left at their ends."""
+        """Run the engine over windows of all clips; then over those it failed on, and over the speech that it left at their ends."""
         while jobs:
             left: list[_Job] = []
             for batch, language in self._batches(jobs):
-                options = replace(self.options, language=language, batch_size=len(batch))
-                heard = self.engine.transcribe([job.waveform for job in batch], options)
-                for job, transcript in zip(batch, heard, strict=True):
-                    left += self._heard(job, transcript)
-                if progress is not None:
-                    progress(sum(job.covered_s for job in batch))
+                for job, transcript in zip(batch, self._run(batch, language), strict=True):
+                    tried = (*job.tried, transcript)
+                    if self._again(tried):
+                        left.append(replace(job, tried=tried))
+                        continue
+                    left += self._heard(job, guards.best(tried))
+                    _advance(job.recording, job.covered_s, progress)
             jobs = left
+
+    def _again(self, tried: tuple[Transcript, ...]) -> bool:
+        """Whether a window should be decoded once more, by the next temperature."""
+        return len(tried) <= len(self.options.fallback) and guards.loops(tried[-1].text)
+
+    def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
+        """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
+        attempts = len(batch[0].tried)
+        options = replace(
+            self.options,
+            language=language,
+            temperature=self.options.fallback[attempts - 1] if attempts else self.options.temperature,
+            prompt=f"{self.options.prompt} {batch[0].previous}".strip(),
+            batch_size=len(batch),
+        )
+        try:
+            return self.engine.transcribe([job.waveform for job in batch], options)
+        except MemoryLimitError:
+            if len(batch) == 1:
+                raise
+        half = len(batch) // 2
+        self.options = replace(self.options, batch_size=max(self.options.batch_size // 2, 1))
+        reports.note(
+            f"memory does not hold {len(batch)} windows at once: going on with fewer, as --batch-size {self.options.batch_size} does"
+        )
+        return self._run(batch[:half], language) + self._run(batch[half:], language)
 
     def _heard(self, job: _Job, transcript: Transcript) -> list[_Job]:
         """Note what was heard in a window; the windows that have to be decoded after it."""
-        clip = job.clip
-        clip.heard.append((job.span, transcript))
-        clip.open_windows -= 1
+        recording = job.recording
+        recording.heard.append((job.window.start, transcript))
+        recording.open_windows -= 1
         if not (self.options.timestamps and transcript.segments):
             return []
-        rest = [_Job(clip, span) for span in left_over(clip.waveform, job.span, transcript.segments[-1].end_s)]
-        clip.open_windows += len(rest)
-        clip.language = clip.language or transcript.language
-        return rest
+        spans = left_over(job.waveform, Span(0, len(job.waveform)), transcript.segments[-1].end_s)
+        recording.open_windows += len(spans)
+        recording.language = recording.language or transcript.language
+        return [_Job(recording, job.window.part(span)) for span in spans]
 
     def _batches(self, jobs: list[_Job]) -> Iterator[tuple[list[_Job], str | None]]:
         """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all."""
-        groups: dict[tuple[str | None, int], list[_Job]] = {}
+        groups: dict[tuple[str | None, int, int], list[_Job]] = {}
         for job in jobs:
-            groups.setdefault((job.clip.language, self.engine.frames(job.waveform)), []).append(job)
-        for (language, frames), group in sorted(groups.items(), key=lambda item: -item[0][1]):
-            group.sort(key=lambda job: -job.span.duration_s)
-            size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
-            for first in range(0, len(group), size):
+            groups.setdefault((job.recording.language, self.engine.frames(job.waveform), len(job.tried)), []).append(job)
+        for (language, frames, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
+            group.sort(key=lambda job: -job.duration_s)
+            first = 0
+            while first < len(group):
+                size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
                 yield group[first : first + size], language
+                first += size
+
+    def _in_turn(self, recording: _Recording, clip: Clip, progress: Progress | None) -> None:
+        """Decode a recording window after window, as OpenAI's own program does (Radford et al. 2022, section 3.8)."""
+        tape, start = Tape(clip), 0
+        while len((window := tape.window(start)).waveform):
+            if recording.language is None:
+                recording.language, recording.probability = self._detect([window])
+            tried: tuple[Transcript, ...] = ()
+            said = " ".join(segment.text for _, transcript in recording.heard[-_REMEMBERED:] for segment in transcript.segments)
+            previous = "" if guards.loops(said) else said  # or the loop would go on
+            while not tried or self._again(tried):
+                tried += tuple(self._run([_Job(recording, window, previous=previous, tried=tried)], recording.language))
+            heard, seconds = settled(guards.best(tried), window.waveform)
+            recording.heard.append((start, heard))
+            _advance(recording, seconds, progress)
+            start += max(round(seconds * SAMPLE_RATE), 1)
+        recording.samples, recording.read = start, True
 
 
-def _finished(clip: _Clip) -> Transcript:
+def _advance(recording: _Recording, seconds: Seconds, progress: Progress | None) -> None:
+    recording.covered_s += seconds
+    if progress is not None and seconds > 0:
+        progress(seconds)
+
+
+def _finished(recording: _Recording, progress: Progress | None) -> Transcript:
     """Put a clip's windows together, in the time of the clip."""
-    duration_s = len(clip.waveform) / SAMPLE_RATE
-    heard = sorted(clip.heard, key=lambda item: item[0].start)
-    segments = [segment.shifted(span.start_s) for span, transcript in heard for segment in transcript.segments]
-    language = clip.language or next((transcript.language for _, transcript in heard), "")
+    duration_s = recording.samples / SAMPLE_RATE
+    _advance(recording, duration_s - recording.covered_s, progress)  # the silence at the end
+    heard = sorted(recording.heard, key=lambda item: item[0])
+    segments = [segment.shifted(start / SAMPLE_RATE) for start, transcript in heard for segment in transcript.segments]
+    language = recording.language or next((transcript.language for _, transcript in heard), "")
     detected = next((transcript.language_probability for _, transcript in heard), None)
-    probability = detected if clip.probability is None else clip.probability
+    probability = detected if recording.probability is None else recording.probability
     well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for _, transcript in heard))
     return Transcript(finish(segments, duration_s), language, duration_s, probability, well_timed)

@@ -38,9 +38,9 @@ def counter() -> flop_counter.FlopCounterMode:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_training_counts_what_a_step_computes(method, checkpointing):
-    plan = BatchPlan(batch_size=4, batch_seconds=30.0, margin_s=(0.1, 2.0), full_window_share=0.0, seed=0, epochs=1)
+@pytest.mark.parametrize(("method", "full"), [("lora", 0.0), ("lora", 1.0), ("full", 0.0)])
+def test_training_counts_what_a_step_computes(method, full, checkpointing):
+    plan = BatchPlan(batch_size=4, batch_seconds=30.0, margin_s=(0.1, 2.0), full_window_share=full, seed=0, epochs=1)
     setting = train_gpu.Setting(CPU, torch.float32, plan, steps=1, warmup=0, ceiling=1.0)
     learner = train_gpu.Learner(TINY, method, checkpointing=checkpointing, setting=setting)
     (trimmed,), (padded,) = train_gpu.make_batches(setting)

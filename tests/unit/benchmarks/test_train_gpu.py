@@ -38,7 +38,7 @@ def words(batch: train_gpu.Batch) -> list[int]:
 
 
 def test_both_recipes_learn_from_the_same_utterances(setting):
-    setting = replace(setting, plan=replace(setting.plan, full_window_share=0.5), steps=8)
+    setting = replace(setting, plan=replace(setting.plan, full_window_share=0.5, stitched_share=0.5), steps=8)
     trimmed, padded = train_gpu.make_batches(setting)
     windows = [len(batch.inputs["labels"]) for batch in trimmed]
     assert any(count < batch.utterances for count, batch in zip(windows, trimmed, strict=True)), "no window is stitched"

@@ -21,7 +21,7 @@ def baseline(rows: dict[int, object]) -> Baseline:
 def test_signature(evaluated: Make) -> None:
     evaluation, _ = evaluated(SAID)
     assert evaluation.signature("WER") == (
-        "WER|normalize:basic+spaces|decoding:greedy,timestamps:no,context:trimmed+1.0s|engine:transformers float32|"
+        "WER|normalize:basic+spaces|decoding:greedy,loops:again,timestamps:no,context:trimmed+1.0s|engine:transformers float32|"
         f"finewhisper {__version__}|manifest:111111111111"
     )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finewhisper.audio import FRAMES_PER_SECOND, WINDOW_FRAMES, WINDOW_S
 from finewhisper.features import CONTEXT_STEP_FRAMES
-from finewhisper.finetune.batches import LONGEST_PAUSE_S, BatchPlan, Clip, LengthBatches, Window
+from finewhisper.finetune.batches import LONGEST_PAUSE_S, WINDOW_POSITIONS, BatchPlan, Clip, LengthBatches, Window
 
 plans = st.builds(
     BatchPlan,
@@ -20,11 +22,11 @@ plans = st.builds(
     full_window_share=st.floats(0, 1),
     seed=st.integers(0, 5),
     epochs=st.just(3),
-    stitch=st.booleans(),
+    stitched_share=st.sampled_from([0.0, 0.1, 1.0]),
     no_speech_share=st.sampled_from([0.0, 0.2]),
 )
 corpora = st.lists(st.builds(Clip, st.floats(0.1, 30), st.integers(1, 200), st.sampled_from("ABC")), min_size=1, max_size=120)
-SHORT = BatchPlan(16, 120.0, (0.1, 2.0), 0.12, 0, 1)
+SHORT = BatchPlan(16, 120.0, (0.1, 2.0), 0.5, 0, 1, stitched_share=0.1)
 
 
 def rows(batch: list[Window]) -> list[int]:
@@ -61,42 +63,61 @@ def test_a_batch_keeps_its_limits_and_no_clip_is_cut(clips: list[Clip], plan: Ba
             assert len(window.rows) == 1 or sum(clips[row].tokens for row in window.rows) <= 440
 
 
-def test_the_share_of_full_windows_is_kept_and_most_hold_several_clips() -> None:
-    clips = [Clip(1.0 + index % 5) for index in range(2000)]
-    batches = list(LengthBatches(clips, SHORT))
-    full = [batch for batch in batches if batch[0].frames == WINDOW_FRAMES]
-    assert 0.10 < len(full) / len(batches) < 0.15
-    windows = [window for batch in full for window in batch]
-    lengths_s = [sum(clips[row].duration_s for row in window.rows) for window in windows]
-    assert sum(len(window.rows) for window in windows) / len(windows) > 1.8
-    assert min(lengths_s) < 6, "some hold one clip and silence, as other tools show it"
-    assert 20 < max(lengths_s) <= WINDOW_S
+@settings(max_examples=60, deadline=None)
+@given(corpora, plans)
+def test_a_full_window_is_complete_and_ends_in_silence(clips: list[Clip], plan: BatchPlan) -> None:
+    for batch in LengthBatches(clips, plan):
+        blocks = {window.silence for window in batch}
+        assert len(blocks) == 1, "the encoder continues all windows of a batch in the same way"
+        widths, heard = blocks.pop(), batch[0].frames // 2
+        if widths:
+            assert heard + sum(widths) == WINDOW_POSITIONS
+            assert min(widths) > 0
+            assert widths[-1] == 1
+            assert len(widths) < 80, "condensed"
+            longest_s = max(sum(clips[row].duration_s for row in window.rows) for window in batch)
+            assert longest_s * FRAMES_PER_SECOND <= batch[0].frames - 10
 
 
-def test_the_share_of_full_windows_is_kept_where_seconds_and_not_clips_limit_a_batch() -> None:
-    clips = [Clip(8.0 + index % 5) for index in range(1000)]
-    batches = list(LengthBatches(clips, replace(SHORT, batch_size=64, batch_seconds=60.0)))
-    assert max(len(batch) for batch in batches) < 10
-    assert 0.11 < sum(batch[0].frames == WINDOW_FRAMES for batch in batches) / len(batches) < 0.14
+def is_full(batch: list[Window]) -> bool:
+    return bool(batch[0].silence) or batch[0].frames == WINDOW_FRAMES
 
 
-def test_batches_of_one_window_are_single_clips_and_stitched_ones_in_turn() -> None:
-    """With room for one window in a batch, stitching once never happened."""
-    clips = [Clip(1.0 + index % 5) for index in range(2000)]
-    full = [batch for batch in LengthBatches(clips, replace(SHORT, batch_seconds=30.0)) if batch[0].frames == WINDOW_FRAMES]
-    assert all(len(batch) == 1 for batch in full)
-    stitched = sum(len(batch[0].rows) > 1 for batch in full) / len(full)
-    assert 0.3 < stitched < 0.6
+@pytest.mark.parametrize("plan", [SHORT, replace(SHORT, batch_size=64, batch_seconds=60.0), replace(SHORT, batch_seconds=30.0)])
+def test_full_and_stitched_windows_have_their_shares(plan: BatchPlan) -> None:
+    clips = [Clip(3.0 + index % 5) for index in range(2000)]
+    batches = list(LengthBatches(clips, plan))
+    assert 0.48 < sum(map(is_full, batches)) / len(batches) < 0.52
+    # a stitched window may be so short that one clip fills it
+    assert 0.05 < sum(any(len(window.rows) > 1 for window in batch) for batch in batches) / len(batches) < 0.12
 
 
-def test_windows_that_are_not_stitched_hold_one_clip() -> None:
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_all_windows_are_full_or_none(share: float) -> None:
     clips = [Clip(1.0 + index % 5) for index in range(500)]
-    assert all(len(window.rows) == 1 for batch in LengthBatches(clips, replace(SHORT, stitch=False)) for window in batch)
+    batches = LengthBatches(clips, replace(SHORT, full_window_share=share))
+    assert {is_full(batch) for batch in batches} == {bool(share)}
+    assert share or all(len(window.rows) == 1 for batch in batches for window in batch), "stitched windows are full windows"
+
+
+def test_full_windows_are_as_long_as_the_others() -> None:
+    clips = [Clip(1.0 + index % 5) for index in range(2000)]
+    batches = list(LengthBatches(clips, replace(SHORT, stitched_share=0.0)))
+    means = [statistics.mean(batch[0].frames for batch in batches if is_full(batch) is kind) for kind in (True, False)]
+    assert 0.9 < means[0] / means[1] < 1.1
+
+
+def test_stitched_windows_reach_from_one_clip_to_all_thirty_seconds() -> None:
+    clips = [Clip(1.0 + index % 5) for index in range(2000)]
+    windows = [window for batch in LengthBatches(clips, replace(SHORT, stitched_share=0.5)) for window in batch]
+    lengths_s = [sum(clips[row].duration_s for row in window.rows) for window in windows if len(window.rows) > 1]
+    assert min(lengths_s) < 6
+    assert 22 < max(lengths_s) <= WINDOW_S
 
 
 def test_stitched_clips_are_neighbours_in_the_manifest() -> None:
     clips = [Clip(3.0, speaker=index % 2) for index in range(400)]
-    joined = [window.rows for batch in LengthBatches(clips, replace(SHORT, full_window_share=0.5)) for window in batch]
+    joined = [window.rows for batch in LengthBatches(clips, replace(SHORT, stitched_share=0.5)) for window in batch]
     steps = [(after - before) % 400 for window in joined for before, after in pairwise(window)]
     assert steps
     assert set(steps) == {2}, "the speaker's next clip, each time"
@@ -115,5 +136,5 @@ def test_trimmed_batches_are_short_and_epochs_differ() -> None:
 def test_windows_without_speech_have_their_share() -> None:
     clips = [Clip(1.0 + index % 5) for index in range(1000)]
     windows = [window for batch in LengthBatches(clips, replace(SHORT, no_speech_share=0.1)) for window in batch]
-    trimmed = [window for window in windows if window.frames < WINDOW_FRAMES]
-    assert 0.08 < sum(not window.rows for window in trimmed) / len(trimmed) < 0.12
+    alone = [window for window in windows if len(window.rows) < 2]
+    assert 0.08 < sum(not window.rows for window in alone) / len(alone) < 0.12

@@ -27,10 +27,27 @@ def labeller(random_model: Path) -> Labeller:
     return Labeller(Vocabulary.load(random_model), timestamps=1.0, languages=("en",))
 
 
+def test_full_windows_end_in_silence_also_where_nobody_speaks(utterances: list[Utterance], labeller: Labeller) -> None:
+    """What follows a window as condensed silence continues its end."""
+    clips = [Clip(utterance.length_s()) for utterance in utterances]
+    dataset = SpeechDataset(utterances, labeller)
+    plan = BatchPlan(4, 60.0, (0.0, 0.0), 1.0, 0, 1, stitched_share=0.3, no_speech_share=0.4)
+    windows = [window for batch in LengthBatches(clips, plan) for window in batch]
+    assert any(not window.rows for window in windows)
+    assert not any(dataset[window].waveform[-1600:].any() for window in windows if window.silence)
+
+
+def test_only_full_windows_have_silence_after_them(utterances: list[Utterance], labeller: Labeller) -> None:
+    dataset = SpeechDataset(utterances, labeller)
+    batch = collate([dataset[Window((0,), 300, 1, (3, 4, 1))], dataset[Window((1,), 300, 1, (3, 4, 1))]])
+    assert batch["silence"].tolist() == [[3, 4, 1], [3, 4, 1]]
+    assert "silence" not in collate([dataset[Window((0,), 300, 1)]])
+
+
 def test_the_dataset_pads_to_the_context_that_was_asked_for(utterances: list[Utterance], labeller: Labeller) -> None:
     clips = [Clip(utterance.length_s()) for utterance in utterances]
     dataset = SpeechDataset(utterances, labeller)
-    for batch in LengthBatches(clips, BatchPlan(4, 60.0, (0.1, 0.5), 0.5, 0, 1)):
+    for batch in LengthBatches(clips, BatchPlan(4, 60.0, (0.1, 0.5), 0.5, 0, 1, stitched_share=0.2)):
         examples = [dataset[window] for window in batch]
         assert {len(example.waveform) for example in examples} == {batch[0].frames * 160}
         assert [example.rows for example in examples] == [window.rows for window in batch]
