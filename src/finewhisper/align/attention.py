@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from finewhisper import whisper
-from finewhisper.align.paths import MOMENT_S, Matrices, prepared
 from finewhisper.align.windows import Window
-from finewhisper.audio import WINDOW_FRAMES
+from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
+from finewhisper.engines.words import Weights, normalized
 from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.model import Context, ModelFolder
 from finewhisper.vocabulary import Vocabulary
@@ -24,7 +24,6 @@ class Listener:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.model = whisper.load(folder).eval()
-        self.model.set_attn_implementation("eager")  # the others do not hand out their weights
         self.vocabulary = Vocabulary.load(folder.path)
         self.context: Context = folder.card.context
 
@@ -35,17 +34,15 @@ class Listener:
         return [(layer, head) for layer in range(config.decoder_layers) for head in range(config.decoder_attention_heads)]
 
     @torch.inference_mode()
-    def attention(self, window: Window, heads: Sequence[Head]) -> Matrices:
-        """Each head's attention, prepared for finding times: (heads, text tokens and the end, moments of the window)."""
+    def attention(self, window: Window, heads: Sequence[Head]) -> Weights:
+        """The normalized weights of heads in ascending order: (heads, text tokens and the end, positions of the window)."""
         prompt = self.vocabulary.prompt(window.language, timestamps=False)
         tokens = torch.tensor([[*prompt, *window.tokens, self.vocabulary.end_of_text]])
-        output = self.model.model.decoder(
-            input_ids=tokens, encoder_hidden_states=self._encoded(window), output_attentions=True, use_cache=False
-        )
-        moments = min(round(window.duration_s / MOMENT_S), output.cross_attentions[0].shape[-1])
-        chosen = np.stack([output.cross_attentions[layer][0, head, :, :moments].numpy() for layer, head in heads])
-        within = chosen / np.maximum(chosen.sum(axis=-1, keepdims=True), 1e-9)  # as if what lies behind the window were not there
-        return prepared(within)[:, len(prompt) - 1 : -1]  # a token's row is the one that predicts it
+        states = self._encoded(window)
+        positions = min(round(window.duration_s / TIMESTAMP_STEP_S), states.shape[1])
+        with whisper.cross_attention(self.model, heads, positions) as weights:
+            self.model.model.decoder(input_ids=tokens, encoder_hidden_states=states, use_cache=False)
+        return normalized(torch.cat(weights)[:, len(prompt) - 1 : -1].numpy())  # a token's row is the one that predicts it
 
     def _encoded(self, window: Window) -> torch.Tensor:
         frames = context_frames(window.duration_s, self.context.margin_s) if self.context.trimmed else WINDOW_FRAMES

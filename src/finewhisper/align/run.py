@@ -15,9 +15,9 @@ import torch
 from finewhisper import manifest
 from finewhisper.align.attention import Head, Listener
 from finewhisper.align.config import AlignConfig
-from finewhisper.align.paths import errors
 from finewhisper.align.windows import Window, windows
 from finewhisper.audio import Seconds
+from finewhisper.engines.words import Matrix, path_starts
 from finewhisper.errors import ManifestError
 from finewhisper.files import atomic_file, sha256
 from finewhisper.model import ModelFolder
@@ -144,9 +144,14 @@ def _errors(
     found = []
     for window in track(heard, name, len(heard), "window"):
         attention = listener.attention(window, heads)
-        together = np.stack([attention[place].mean(axis=0) for place in places])
-        found.append(errors(together, window.boundaries))
+        found.append([_distances(attention[place].mean(axis=0, dtype=np.float64), window) for place in places])
     return np.minimum(np.concatenate(found, axis=1), lost_s)
+
+
+def _distances(weights: Matrix, window: Window) -> npt.NDArray[np.float64]:
+    """How far the times of a path are from the known moments of a window, seconds."""
+    starts = path_starts(weights)
+    return np.array([abs(starts[token] - at_s) for token, at_s in window.boundaries])
 
 
 def _current(folder: ModelFolder, there: Sequence[Head]) -> tuple[Head, ...]:
