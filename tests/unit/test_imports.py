@@ -30,6 +30,8 @@ OPTIONAL = [
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
+    "finewhisper.align.attention": "train",
+    "finewhisper.align.run": "train",
     "finewhisper.convert.onnx_browser": "onnx",
     "finewhisper.convert.onnx_graph": "onnx",
     "finewhisper.convert.onnx_network": "onnx",

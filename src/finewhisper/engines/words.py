@@ -40,9 +40,18 @@ class TokenTimes:
 
 def token_starts(weights: Weights) -> tuple[Seconds, ...]:
     """The times at which tokens begin, from the attention of the alignment heads over the clip's positions of 20 ms."""
+    return path_starts(normalized(weights).mean(axis=0, dtype=np.float64))
+
+
+def normalized(weights: Weights) -> Weights:
+    """The weights of each head, relative to those of its other tokens and smoothed over time."""
     spread = np.maximum(weights.std(axis=1, keepdims=True), 1e-10)
-    smooth = _median((weights - weights.mean(axis=1, keepdims=True)) / spread)
-    return tuple(float(position) * TIMESTAMP_STEP_S for position in first_columns(-smooth.mean(axis=0, dtype=np.float64)))
+    return _median((weights - weights.mean(axis=1, keepdims=True)) / spread)
+
+
+def path_starts(weights: Matrix) -> tuple[Seconds, ...]:
+    """The times at which tokens begin on the path with the most of some normalized weights (tokens + 1, positions)."""
+    return tuple(float(position) * TIMESTAMP_STEP_S for position in first_columns(-weights))
 
 
 def _median(weights: Weights) -> Weights:
