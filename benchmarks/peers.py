@@ -59,8 +59,8 @@ def ours(job: Job) -> Decode:
     from finewhisper.transcribe.transcriber import Transcriber
     from finewhisper.transcript import DecodeOptions
 
-    engine = load_engine(ModelFolder.open(Path(job.model)), device="cpu", threads=job.threads)
-    transcriber = Transcriber(engine, DecodeOptions(timestamps=job.long, batch_size=BATCH))
+    engine = load_engine(ModelFolder.open(Path(job.model)), device="cpu", threads=job.threads, side_by_side=True)
+    transcriber = Transcriber(engine, DecodeOptions(timestamps=job.long, batch_size=BATCH, fallback=()))
 
     def decode(clips: Sequence[Clip]) -> list[str]:
         waveforms, languages = zip(*clips, strict=True)

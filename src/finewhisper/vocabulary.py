@@ -235,7 +235,9 @@ class Vocabulary:
     def pieces(self, tokens: Sequence[int], duration_s: Seconds) -> list[tuple[Segment, list[int]]]:
         """Cut a decoded window at its timestamps, into segments and their text tokens; without any it is one from 0 to ``duration_s``.
 
-        A start without an end closes at ``duration_s``; times run forward and stay inside the clip whatever the model wrote.
+        A start without an end closes at ``duration_s``; times run forward and stay inside the clip whatever the model wrote. Text that
+        begins at or after the end of the clip, with other text before it, is made up and left out: a model that was told to write times
+        without having learnt to end there says the same again and again.
         """
         pieces: list[tuple[Segment, list[int]]] = []
         start_s = 0.0
@@ -243,7 +245,7 @@ class Vocabulary:
 
         def close(end_s: Seconds) -> None:
             words = self.decode(text).strip()
-            if words:
+            if words and not (pieces and start_s >= duration_s):
                 begin = min(max(start_s, pieces[-1][0].end_s if pieces else 0.0), duration_s)
                 pieces.append((Segment(words, begin, min(max(end_s, begin), duration_s)), list(text)))
             text.clear()

@@ -194,6 +194,8 @@ HELLO, WORLD = [2425], [1002]  # " Hello", " world"
         ([0.5, *HELLO], [Segment("Hello", 0.5, 5.0)]),  # the end is missing
         ([0.0, *HELLO, 1.0, 3.0, *WORLD, 2.0], [Segment("Hello", 0.0, 1.0), Segment("world", 3.0, 3.0)]),  # time runs backwards
         ([0.0, *HELLO, 29.0], [Segment("Hello", 0.0, 5.0)]),  # behind the clip's end
+        ([0.0, *HELLO, 5.0, 5.0, *HELLO, 6.0, 6.0, *HELLO], [Segment("Hello", 0.0, 5.0)]),  # made up behind the clip's end
+        ([6.0, *HELLO, 7.0], [Segment("Hello", 5.0, 5.0)]),  # all there is: the time is wrong, the text need not be
         ([0.0, 1.0, 1.0, 2.0], []),  # times without words
     ],
 )

@@ -52,7 +52,7 @@ def run(config: CompareConfig) -> CompareResult:
 
 def _row(name: str, folder: ModelFolder, sets: tuple[SpeechSet, ...], config: CompareConfig) -> Row:
     note(f"{name}:")
-    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
+    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
     options = DecodeOptions(timestamps=False, batch_size=config.batch_size)
     return Row(name, setting(engine), tuple(measure(engine, speech, options, config.unit) for speech in sets))
 

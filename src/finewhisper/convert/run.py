@@ -51,6 +51,7 @@ def run(config: ConvertConfig) -> Converted:
     clips = _clips(config, source)
     with atomic_folder(config.target, replace=config.overwrite) as folder:
         _write(source, folder, config, quantization)
+        source.card.write(folder)  # the copy hears in the contexts that its source has learnt
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
         record = {"source": _identity(source), "quantization": quantization, **(agreement.record() if agreement else {})}

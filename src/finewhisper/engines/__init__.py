@@ -9,13 +9,17 @@ from finewhisper.model import ModelFolder
 ENGINES = ("transformers", "ctranslate2", "whispercpp", "onnx")
 
 
-def load_engine(folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> Engine:
+def load_engine(
+    folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0, side_by_side: bool = False
+) -> Engine:
     """Load a model with the engine that its kind needs.
 
     Args:
         device: "cpu", "cuda" or "auto" (CUDA where there is one).
         precision: the type to compute in; "auto" is float32 on a CPU (int8 for an int8 copy) and float16 on CUDA.
         threads: CPU threads; 0 leaves the choice to the library.
+        side_by_side: there is much to decode, so that CPU threads had better run batches side by side than share each one, where the
+            engine can (see :attr:`Engine.workers`).
 
     Raises:
         ModelError: the folder cannot be loaded.
@@ -29,7 +33,7 @@ def load_engine(folder: ModelFolder, *, device: str = "auto", precision: str = "
     if folder.kind == "ctranslate2":
         from finewhisper.engines.ct2 import CTranslate2Engine
 
-        return CTranslate2Engine.load(folder, device=device, precision=precision, threads=threads)
+        return CTranslate2Engine.load(folder, device=device, precision=precision, threads=threads, side_by_side=side_by_side)
     if folder.kind == "ggml":
         from finewhisper.engines.whispercpp import WhisperCppEngine
 

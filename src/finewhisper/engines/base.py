@@ -51,11 +51,13 @@ class Engine(ABC):
         context: which lengths of context the model has learnt.
         n_mels: 80, or 128 for large-v3 and turbo.
         encodes: whether ``encode`` is offered; a library may keep its encoder's output to itself.
+        workers: how many threads may call ``transcribe`` at once and so be faster than one.
     """
 
     name: str
     precision: str
     encodes = True
+    workers = 1
 
     def __init__(self, vocabulary: Vocabulary, context: Context, n_mels: int) -> None:
         self.vocabulary, self.context, self.n_mels = vocabulary, context, n_mels

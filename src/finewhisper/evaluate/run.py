@@ -52,7 +52,7 @@ def run(config: EvaluateConfig) -> Evaluation:
     if baseline is not None:
         baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
 
-    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
+    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
     swept = sweep(engine, partial(_transcribe, engine, utterances, config), utterances, config) if config.context_sweep else None
     heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, utterances, config)
 

@@ -71,7 +71,7 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
     note(f"{name}:")
     if folder.card.context != source.card.context:
         note(f"{name}: its finewhisper.json names other windows than that of {source.path}, whose windows it gets here")
-    engine = load_engine(folder, device=config.device, threads=config.threads)
+    engine = load_engine(folder, device=config.device, threads=config.threads, side_by_side=True)
     engine.context = source.card.context
     options = _options(config)
     began = time.perf_counter()

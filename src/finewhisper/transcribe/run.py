@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper import audio, long_audio
-from finewhisper.audio import Seconds, Waveform
+from finewhisper.audio import WINDOW_S, Seconds, Waveform
 from finewhisper.cues import Layout
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError, UsageError
@@ -127,11 +127,11 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
     """Every task that can be read with what was heard; the others are added to ``problems``."""
     if not tasks:
         return
-    transcriber = _transcriber(config)
+    lengths_s = list(in_threads(_duration, (task.recording.path for task in tasks)))
+    transcriber = _transcriber(config, side_by_side=len(tasks) > 1 or max(lengths_s) > WINDOW_S)
     read: deque[_Task] = deque()
     languages: list[str | None] = []
     broken: set[_Task] = set()
-    lengths_s = list(in_threads(_duration, (task.recording.path for task in tasks)))
     with _progress(sum(lengths_s)) as shown:
 
         def clips() -> Iterator[Clip]:
@@ -163,9 +163,15 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
                 yield task, transcript
 
 
-def _transcriber(config: TranscribeConfig) -> Transcriber:
+def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber:
+    """A loaded model with the options.
+
+    Args:
+        side_by_side: there are more windows than one.
+    """
     folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
-    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
+    parallel = side_by_side and not config.sequential
+    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=parallel)
     options = DecodeOptions(
         language=config.language,
         task=config.task,

@@ -7,8 +7,10 @@ engine's answer does not depend on a window's neighbours, neither does a transcr
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from finewhisper import progress as reports
@@ -166,8 +168,8 @@ class Transcriber:
         """Run the engine over windows of all clips; then over those it failed on, and over the speech that it left at their ends."""
         while jobs:
             left: list[_Job] = []
-            for batch, language in self._batches(jobs):
-                for job, transcript in zip(batch, self._run(batch, language), strict=True):
+            for batch, transcripts in self._side_by_side(self._batches(jobs)):
+                for job, transcript in zip(batch, transcripts, strict=True):
                     tried = (*job.tried, transcript)
                     if self._again(tried):
                         left.append(replace(job, tried=tried))
@@ -176,13 +178,30 @@ class Transcriber:
                     _advance(job.recording, job.covered_s, progress)
             jobs = left
 
+    def _side_by_side(self, batches: Iterator[tuple[list[_Job], str | None]]) -> Iterator[tuple[list[_Job], list[Transcript]]]:
+        """What the engine hears in each batch, in their order; as many of them at once as the engine can."""
+        if self.engine.workers == 1:
+            yield from ((batch, self._run(batch, language)) for batch, language in batches)
+            return
+        running: deque[tuple[list[_Job], Future[list[Transcript]]]] = deque()
+        with ThreadPoolExecutor(self.engine.workers) as pool:
+            try:
+                for batch, language in batches:
+                    running.append((batch, pool.submit(self._run, batch, language)))
+                    if len(running) > self.engine.workers:  # one waits, so that no worker does
+                        batch, future = running.popleft()
+                        yield batch, future.result()
+                yield from ((batch, future.result()) for batch, future in running)
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error or an interruption the rest is not wanted
+
     def _again(self, tried: tuple[Transcript, ...]) -> bool:
         """Whether a window should be decoded once more, by the next temperature."""
         return len(tried) <= len(self.options.fallback) and guards.loops(tried[-1].text)
 
     def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
-        attempts = len(batch[0].tried)
+        attempts, planned = len(batch[0].tried), self.options.batch_size
         options = replace(
             self.options,
             language=language,
@@ -196,7 +215,8 @@ class Transcriber:
             if len(batch) == 1:
                 raise
         half = len(batch) // 2
-        self.options = replace(self.options, batch_size=max(self.options.batch_size // 2, 1))
+        fewer = max(min(self.options.batch_size, planned // 2), 1)  # another batch at the same time may have failed as well
+        self.options = replace(self.options, batch_size=fewer)
         reports.note(
             f"memory does not hold {len(batch)} windows at once: going on with fewer, as --batch-size {self.options.batch_size} does"
         )
@@ -215,15 +235,20 @@ class Transcriber:
         return [_Job(recording, job.window.part(span)) for span in spans]
 
     def _batches(self, jobs: list[_Job]) -> Iterator[tuple[list[_Job], str | None]]:
-        """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all."""
+        """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all.
+
+        No batch is more than one worker's share of them all.
+        """
         groups: dict[tuple[str | None, int, int], list[_Job]] = {}
         for job in jobs:
             groups.setdefault((job.recording.language, self.engine.frames(job.waveform), len(job.tried)), []).append(job)
+        share = sum(frames * len(group) for (_, frames, _), group in groups.items()) / self.engine.workers
         for (language, frames, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
             group.sort(key=lambda job: -job.duration_s)
             first = 0
             while first < len(group):
                 size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
+                size = min(size, math.ceil(share / frames))
                 yield group[first : first + size], language
                 first += size
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from finewhisper.convert import run as module
-from finewhisper.convert import to_ctranslate2
+from finewhisper.convert import to_ctranslate2, verify
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.run import Converted, run
 from finewhisper.convert.verify import generated_clip
@@ -27,7 +27,17 @@ def convert(source: Path, target: Path, to: Any = "ctranslate2", **options: Any)
     return run(ConvertConfig(source=source, target=target, to=to, **options))
 
 
-def test_the_copy_is_whole_says_how_it_compared_and_remembers_its_context(random_model: Path, tmp_path: Path) -> None:
+def test_the_copy_is_whole_says_how_it_compared_and_remembers_its_context(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[Context] = []
+
+    def spy(whole: ModelFolder, copy: ModelFolder, *rest: Any) -> Any:
+        compared.append(copy.card.context)
+        return original(whole, copy, *rest)
+
+    original = verify.compare
+    monkeypatch.setattr(verify, "compare", spy)
     source = tmp_path / "tuned"
     shutil.copytree(random_model, source)
     ModelCard(context=Context(trimmed=True, margin_s=0.5), languages=("bg",)).write(source)
@@ -36,7 +46,7 @@ def test_the_copy_is_whole_says_how_it_compared_and_remembers_its_context(random
         "config.json", "finewhisper.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json",
     }  # fmt: skip
     card = ModelFolder.open(tmp_path / "ct2", "ctranslate2").card
-    assert card.context == Context(trimmed=True, margin_s=0.5)
+    assert [card.context] == compared == [Context(trimmed=True, margin_s=0.5)]  # it was compared on the windows that it will hear
     assert card.languages == ("bg",)
     assert card.verification is not None
     assert card.verification["source"]["fingerprint"] == ModelFolder.open(source).fingerprint()

@@ -151,4 +151,4 @@ def test_a_batch_is_encoded_once_for_language_and_text(base_ct2_model: Path, mon
     monkeypatch.setattr(engine, "_encode_parts", lambda features: encoded.append(len(features)) or original(features))
     engine.transcribe([np.zeros(16_000, dtype=np.float32)] * 2, DecodeOptions())
     assert encoded == [2]
-    assert engine._encoded is None  # and not kept in memory
+    assert engine._kept.encoded is None  # and not kept in memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,43 @@ def test_a_batch_holds_no_more_than_it_may(quick: Engine, batches: list[list[flo
     options = DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1)
     list(Transcriber(quick, options).transcribe_clips([*[tone(1.0)] * 9, *[tone(14.0)] * 5]))
     assert batches == [[14.0] * 4, [14.0], [1.0] * 8, [1.0]]
+
+
+def test_batches_side_by_side_say_the_same(engine: Engine, tiny_en_ct2_model: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
+    pair = load_engine(ModelFolder.open(tiny_en_ct2_model), device="cpu", precision="int8", threads=2, side_by_side=True)
+    assert (pair.workers, engine.workers) == (2, 1)
+    recording, _ = longform(data, "ljspeech", 60.0)
+    clips = [recording, *(audio.read(path)[: 16_000 * 12] for path in sorted((data / "en_misc" / "audio").iterdir())[:3])]
+    running: set[int] = set()
+    most: list[int] = []
+    original = pair.transcribe
+
+    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        running.add(threading.get_ident())
+        most.append(len(running))
+        try:
+            return original(waveforms, options)
+        finally:
+            running.discard(threading.get_ident())
+
+    monkeypatch.setattr(pair, "transcribe", spy)
+    transcripts = list(Transcriber(pair, DecodeOptions(batch_size=2)).transcribe_clips(clips))
+    assert max(most) == 2
+    assert [heard.text for heard in transcripts] == [heard.text for heard in Transcriber(engine).transcribe_clips(clips)]
+
+
+def test_what_one_worker_fails_on_stops_all(tiny_en_ct2_model: Path, monkeypatch: pytest.MonkeyPatch):
+    pair = load_engine(ModelFolder.open(tiny_en_ct2_model), device="cpu", precision="int8", threads=2, side_by_side=True)
+    calls: list[int] = []
+
+    def broken(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        calls.append(len(waveforms))
+        raise UsageError("not this one")
+
+    monkeypatch.setattr(pair, "transcribe", broken)
+    with pytest.raises(UsageError, match="not this one"):
+        list(Transcriber(pair, DecodeOptions(batch_size=1)).transcribe_clips([tone(20.0)] * 12))
+    assert len(calls) <= 4  # two that ran, one that waited, and one begun meanwhile
 
 
 def test_clips_are_read_only_a_stretch_ahead(quick: Engine):
@@ -220,7 +258,8 @@ def test_speech_that_a_model_leaves_at_the_end_of_a_window_is_decoded_after_it(m
 def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
     """A model that never learnt short contexts loops on them: on the first of these clips, not on the second."""
     clips = [audio.read(data / "en_misc" / "audio" / f"{name}.opus") for name in ("LJ001-0011", "LJ001-0010")]
-    greedy = quick.transcribe(clips, DecodeOptions())
+    options = DecodeOptions(timestamps=False)
+    greedy = quick.transcribe(clips, options)
     assert [loops(transcript.text) for transcript in greedy] == [True, False]
     temperatures: list[tuple[float, int]] = []
     original = quick.transcribe
@@ -230,11 +269,11 @@ def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, 
         return original(waveforms, options)
 
     monkeypatch.setattr(quick, "transcribe", spy)
-    first, second = Transcriber(quick).transcribe_clips(clips)
+    first, second = Transcriber(quick, options).transcribe_clips(clips)
     assert not loops(first.text)
     assert second == greedy[1]
     again = [entry for entry in temperatures if entry[0] > 0]
-    assert again == list(zip(DecodeOptions().fallback, [1] * len(again), strict=False))
+    assert again == list(zip(options.fallback, [1] * len(again), strict=False))
     assert again
 
 
