@@ -60,7 +60,7 @@ def ours(job: Job) -> Decode:
     from finewhisper.transcript import DecodeOptions
 
     engine = load_engine(ModelFolder.open(Path(job.model)), device="cpu", threads=job.threads, side_by_side=True)
-    transcriber = Transcriber(engine, DecodeOptions(timestamps=job.long, batch_size=BATCH, fallback=()))
+    transcriber = Transcriber(engine, DecodeOptions(timestamps=False, batch_size=BATCH, fallback=()))
 
     def decode(clips: Sequence[Clip]) -> list[str]:
         waveforms, languages = zip(*clips, strict=True)

@@ -211,8 +211,7 @@ def compare_heard(speech: SpeechSet, heard: Sequence[str], options: DecodeOption
 
 def setting(engine: Engine) -> str:
     """What, beside the weights, makes an engine's scores: its name, precision and context."""
-    context = f"trimmed+{engine.context.margin_s:.1f}s" if engine.context.trimmed else "30s"
-    return f"{engine.name} {engine.precision}, context:{context}"
+    return f"{engine.name} {engine.precision}, context:{engine.context.name}"
 
 
 def _pair(found: Interval | None) -> list[float] | None:

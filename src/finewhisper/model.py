@@ -47,17 +47,23 @@ _WEIGHTS = {
 class Context(BaseModel):
     """Which lengths of audio context the model has learnt.
 
-    ``trimmed`` is true only for a model that was trained on windows shorter than 30 s; any other model loops on them, so engines
-    give it full windows.
+    ``trimmed`` is true only for a model that was trained on windows as short as a clip; any other model loops on the shortest, so
+    engines give it 20 s at least.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     trimmed: bool = False
+    padded: bool = False  #: always 30 s, as OpenAI's own program has it
     margin_s: Seconds = 1.0  #: silence after the clip at inference
     trained_margin_s: tuple[Seconds, Seconds] | None = None  #: the range of margins met in training
     full_window_share: float | None = None  #: share of training batches that were 30 s windows
     calibration: Mapping[str, Any] | None = None  #: how ``margin_s`` was chosen by ``evaluate --context-sweep``
+
+    @property
+    def name(self) -> str:
+        """As it stands in the signature of a score."""
+        return "30s" if self.padded else f"trimmed+{self.margin_s}s" if self.trimmed else "from-20s"
 
 
 class ModelCard(BaseModel):

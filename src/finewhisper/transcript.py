@@ -32,6 +32,7 @@ class DecodeOptions:
         0.8,
         1.0,
     )  #: temperatures to decode a window with whose text loops, one after the other; those of OpenAI
+    full_windows: bool = False  #: pad every clip to 30 s, as OpenAI's program does, whatever context would do
 
 
 @dataclass(frozen=True)

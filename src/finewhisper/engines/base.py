@@ -28,6 +28,10 @@ Features = npt.NDArray[np.float32]  # (batch, n_mels, frames)
 
 #: A clip with less certainty than both of these holds no speech (Radford et al. 2022, section 4.5).
 NO_SPEECH_THRESHOLD, LOGPROB_THRESHOLD = 0.6, -1.0
+#: The shortest context, and the silence in it after a clip, for a model that was trained on 30 s windows only. Attention costs the
+#: square of a context, so that 20 s take two fifths of the time of 30 s; whisper-base hears as well in them (benchmarks/LOG.md), and
+#: repeats itself in contexts of a few seconds.
+UNTAUGHT_S, UNTAUGHT_MARGIN_S = 20.0, 1.0
 #: Every clip may have this many tokens whatever its length, for times and the end token.
 _FREE_TOKENS = 12
 
@@ -73,7 +77,7 @@ class Engine(ABC):
         if any(len(waveform) > WINDOW_SAMPLES for waveform in waveforms):
             raise ValueError("an engine takes clips of up to 30 s; Transcriber cuts longer ones")
         results: dict[int, Transcript] = {}
-        for frames, members in self._by_context(waveforms).items():
+        for frames, members in self._by_context(waveforms, full=options.full_windows).items():
             for first in range(0, len(members), options.batch_size):
                 batch = members[first : first + options.batch_size]
                 features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
@@ -90,9 +94,20 @@ class Engine(ABC):
             UnsupportedError: this engine does not offer it (``encodes`` is False).
         """
 
-    def frames(self, waveform: Waveform) -> int:
-        """The log-mel frames that the network sees for a clip: 3000 unless the model has learnt shorter contexts."""
-        return context_frames(len(waveform) / SAMPLE_RATE, self.context.margin_s) if self.context.trimmed else WINDOW_FRAMES
+    def frames(self, waveform: Waveform, *, full: bool = False) -> int:
+        """The log-mel frames that the network sees for a clip: its length and a margin of silence, at most 3000.
+
+        A model that has not learnt short contexts is given no shorter one than 20 s.
+
+        Args:
+            full: 3000 whatever the clip's length.
+        """
+        if full or self.context.padded:
+            return WINDOW_FRAMES
+        duration_s = len(waveform) / SAMPLE_RATE
+        if self.context.trimmed:
+            return context_frames(duration_s, self.context.margin_s)
+        return context_frames(max(duration_s, UNTAUGHT_S - UNTAUGHT_MARGIN_S), UNTAUGHT_MARGIN_S)
 
     def detect_languages(self, waveforms: Sequence[Waveform]) -> list[dict[str, float]]:
         """The probability of each language code for each clip of up to 30 s; an English-only model knows one."""
@@ -112,11 +127,11 @@ class Engine(ABC):
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
         """The probability of each language code for each clip."""
 
-    def _by_context(self, waveforms: Sequence[Waveform]) -> dict[int, list[int]]:
-        """Clips grouped by the context they need; a model that never learnt short contexts always gets 30 s."""
+    def _by_context(self, waveforms: Sequence[Waveform], *, full: bool) -> dict[int, list[int]]:
+        """Clips grouped by the context they need."""
         groups: dict[int, list[int]] = {}
         for index, waveform in enumerate(waveforms):
-            groups.setdefault(self.frames(waveform), []).append(index)
+            groups.setdefault(self.frames(waveform, full=full), []).append(index)
         return groups
 
     def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:

@@ -39,6 +39,8 @@ class EvaluateConfig(Config):
     """transcribe, or translate where the sentences are English translations."""
     timestamps: bool = False
     """Let the model write times, as it does for subtitles."""
+    full_windows: bool = False
+    """Pad every clip to 30 s, as OpenAI's program does, whatever context the model can do with."""
     beam_size: int = Field(1, ge=1)
     """Hypotheses kept while decoding; 1 is greedy."""
     batch_size: int = Field(16, ge=1)

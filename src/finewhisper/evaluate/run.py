@@ -106,7 +106,13 @@ def _transcribe(
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
     """
-    options = DecodeOptions(task=config.task, timestamps=config.timestamps, beam_size=config.beam_size, batch_size=config.batch_size)
+    options = DecodeOptions(
+        task=config.task,
+        timestamps=config.timestamps,
+        beam_size=config.beam_size,
+        batch_size=config.batch_size,
+        full_windows=config.full_windows,
+    )
     order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
     ordered = [utterances[index] for index in order]
     ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))

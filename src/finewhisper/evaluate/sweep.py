@@ -131,8 +131,8 @@ def require_short_contexts(folder: ModelFolder) -> None:
     """Raises: UsageError where the model has not learnt short contexts, so that no engine trims any."""
     if not folder.card.context.trimmed:
         raise UsageError(
-            f"--context-sweep: {folder.path} has not learnt short contexts (finewhisper.json would say so), so it always gets 30 s windows "
-            "and has no margin to choose; give a model that finewhisper finetune made"
+            f"--context-sweep: {folder.path} has not learnt short contexts (finewhisper.json would say so), so it gets 20 s at "
+            "least and has no margin to choose; give a model that finewhisper finetune made"
         )
 
 
@@ -151,7 +151,9 @@ def sweep(engine: Engine, decode: Decode, utterances: Sequence[Utterance], confi
         )
     learnt = engine.context
     margins = sorted({*MARGINS_S, learnt.margin_s})
-    contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [learnt.model_copy(update={"trimmed": False})]
+    contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [
+        learnt.model_copy(update={"trimmed": False, "padded": True})
+    ]
     trials = []
     for context in contexts:
         engine.context = context

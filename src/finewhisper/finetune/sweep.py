@@ -154,7 +154,7 @@ class Sweep:
         return [cell.rates for cell in row.cells[: len(self.dev)]]
 
     def _base(self, learnt: Weights) -> Row:
-        """The base on all sets: on full windows, for it has learnt no others."""
+        """The base on all sets: not on short contexts, which it has not learnt."""
         self.line.place(learnt, 0.0)
         context, self.engine.context = self.engine.context, Context()
         try:

@@ -97,10 +97,9 @@ def _size(folder: Path) -> int:
 
 def _settings(context: Context, speech: SpeechSet, config: ParityConfig) -> str:
     """What the error rates were made with, as in a score's signature."""
-    windows = f"trimmed+{context.margin_s}s" if context.trimmed else "30s"
     parts = [
         f"normalize:{spelled(speech.languages, Normalizer.for_language)}",
-        f"decoding:greedy,timestamps:no,context:{windows}" + (",language:detected" if None in speech.languages else ""),
+        f"decoding:greedy,timestamps:no,context:{context.name}" + (",language:detected" if None in speech.languages else ""),
         f"manifest:{sha256(config.manifest)[:12]}",
     ]
     return "|".join(parts + ([f"first:{config.limit}"] if config.limit is not None else []))

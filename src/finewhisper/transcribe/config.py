@@ -42,11 +42,13 @@ class TranscribeConfig(Config):
     task: Task = "transcribe"
     """transcribe, or translate into English."""
     timestamps: bool | None = None
-    """Let the model write the times of phrases; default: unless it was fine-tuned without them."""
+    """Let the model write the times of phrases; default: where a format shows them, unless it was fine-tuned without them."""
     prompt: str = ""
     """Text that the model takes for what was said before: names and spellings to use."""
     hotwords: tuple[str, ...] = ()
     """Names and terms to expect, each an argument; they are put before the prompt."""
+    full_windows: bool = False
+    """Pad every clip to 30 s, as OpenAI's program does, whatever context the model can do with."""
     beam_size: int = Field(1, ge=1)
     """Hypotheses kept while decoding; 1 is greedy."""
     vad: bool | None = None

@@ -175,16 +175,23 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
     options = DecodeOptions(
         language=config.language,
         task=config.task,
-        timestamps=folder.card.timestamps is not False if config.timestamps is None else config.timestamps,
+        timestamps=_writes_times(config, folder) if config.timestamps is None else config.timestamps,
         beam_size=config.beam_size,
         batch_size=config.batch_size,
         prompt=config.prompt,
         hotwords=config.hotwords,
         word_timestamps=config.word_timestamps,
+        full_windows=config.full_windows,
     )
     for language in filter(None, [config.language, *(pair.rpartition("=")[2] for pair in config.language_of)]):
         engine.vocabulary.prompt(language, config.task, timestamps=options.timestamps)  # raises before any recording is read
     return Transcriber(engine, options, vad=config.vad, sequential=config.sequential)
+
+
+def _writes_times(config: TranscribeConfig, folder: ModelFolder) -> bool:
+    """Whether anybody wants to see times that the model can write; without them text comes sooner, and a little better."""
+    shown = config.sequential or any(name != "txt" for name in config.format)
+    return shown and folder.card.timestamps is not False
 
 
 def _progress(total_s: Seconds) -> AbstractContextManager[Any]:

@@ -12,18 +12,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from finewhisper import progress as reports
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
-from finewhisper.engines.base import Engine
 from finewhisper.errors import MemoryLimitError
 from finewhisper.transcribe import guards
-from finewhisper.transcribe.finishing import finish
+from finewhisper.transcribe.finishing import Finishing
+from finewhisper.transcribe.listener import Listener, windows_together
 from finewhisper.transcribe.reels import Clip, Reel, Tape, Window, reels
 from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
-from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, left_over
-from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
+from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.vocabulary import language_code
 
 #: Called with the seconds of audio that have just been transcribed.
@@ -32,8 +33,6 @@ Progress = Callable[[Seconds], None]
 #: How many batches of 30 s windows are collected before they are sorted and decoded: with 16 windows a batch, 16 minutes of audio
 #: (61 MB). More makes batches of like lengths, and so wastes fewer decoder steps; less gives results sooner.
 _LOOK_AHEAD_BATCHES = 2
-#: Shorter windows need less memory and gain more from company, so up to this many times as many share a batch.
-_MOST_TIMES_AS_MANY = 4
 #: A language is taken from the first window that is this sure of it, else from the average of the first few windows.
 _SURE, _LANGUAGE_WINDOWS = 0.5, 4
 #: Windows whose text is told to the next one; more would not fit into the 223 tokens of a prompt.
@@ -57,6 +56,12 @@ class _Recording:
         return self.read and not self.open_windows
 
 
+class _Way(NamedTuple):
+    """How a window is decoded, in 30 s, whose text looped before."""
+
+    temperature: float
+
+
 @dataclass(frozen=True)
 class _Job:
     """One window of a recording, waiting for the engine."""
@@ -65,7 +70,8 @@ class _Job:
     window: Window
     covered_s: Seconds = 0.0  #: what it adds to the progress: its own length and the silence before it
     previous: str = ""  #: what was said before it, where windows are decoded in turn
-    tried: tuple[Transcript, ...] = ()  #: what was heard in it so far, with one temperature after the other
+    way: _Way | None = None  #: how it is decoded again; None: for the first time, as the options say
+    tried: tuple[Transcript, ...] = ()  #: what was heard in it so far
 
     @property
     def waveform(self) -> Waveform:
@@ -80,13 +86,15 @@ class Transcriber:
     """An engine with decoding options and a way to cut long audio.
 
     Args:
-        engine: a loaded model.
+        engine: a loaded model, or one's share of it.
         options: how to decode; ``options.batch_size`` windows of 30 s are decoded together, and up to four times as many shorter ones.
         vad: whether to look for speech first and decode only that; None: for clips longer than 30 s only.
         sequential: decode a recording window after window, each beginning where the model's times ended and told what was said before.
     """
 
-    def __init__(self, engine: Engine, options: DecodeOptions | None = None, *, vad: bool | None = None, sequential: bool = False) -> None:
+    def __init__(
+        self, engine: Listener, options: DecodeOptions | None = None, *, vad: bool | None = None, sequential: bool = False
+    ) -> None:
         self.engine, self.options, self.vad, self.sequential = engine, options or DecodeOptions(), vad, sequential
 
     def transcribe(self, clip: Clip, *, language: str | None = None, progress: Progress | None = None) -> Transcript:
@@ -120,24 +128,62 @@ class Transcriber:
         limit_s = _LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S
         spoken = itertools.repeat(None) if languages is None else languages
         for clip, language in zip(clips, spoken, strict=languages is not None):
-            chosen = language if language is not None else self.options.language
-            waiting.append(_Recording(None if chosen is None else language_code(chosen)))
+            waiting.append(self._recording(language))
             if self.sequential:
-                self._in_turn(waiting[-1], clip, progress)
+                for _ in self._in_turn(waiting[-1], clip, progress):
+                    pass
             for reel in [] if self.sequential else reels(clip, self.vad, self._longest_s):
                 jobs += self._jobs(waiting[-1], reel)
                 if sum(job.duration_s for job in jobs) >= limit_s:
                     self._decode(jobs, progress)
                     jobs = []
             while waiting and waiting[0].done:
-                yield _finished(waiting.popleft(), progress)
+                yield _whole(waiting.popleft(), progress)
         self._decode(jobs, progress)
         for recording in waiting:
-            yield _finished(recording, progress)
+            yield _whole(recording, progress)
+
+    def parts(self, clip: Clip, *, language: str | None = None, progress: Progress | None = None) -> Iterator[Transcript]:
+        """Transcribe one clip and yield what was heard in each stretch as soon as it is decoded, in order.
+
+        The parts' segments, joined, are those of :meth:`transcribe`. The first stretch is short, so that text comes soon; later ones fill
+        batches. A part's ``duration_s`` is how much of the clip has been heard with it; the last part's is the clip's length.
+
+        Args:
+            language: as in :meth:`transcribe`.
+            progress: as in :meth:`transcribe`.
+        """
+        recording, finishing, given = self._recording(language), Finishing(), 0
+        stretches = self._in_turn if self.sequential else self._in_stretches
+        for _ in stretches(recording, clip, progress):
+            heard, given = recording.heard[given:], len(recording.heard)
+            yield _transcript(recording, _finished(finishing, heard), recording.covered_s)
+        _cover_the_end(recording, progress)
+        yield _transcript(recording, finishing.rest(), recording.samples / SAMPLE_RATE)
+
+    def _in_stretches(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
+        """Decode a recording stretch after stretch, each twice as long as the one before until batches are full."""
+        most_s = self.options.batch_size * WINDOW_S
+        stretch_s: Seconds = WINDOW_S
+        for reel in reels(clip, self.vad, self._longest_s):
+            jobs = self._jobs(recording, reel)
+            while jobs:
+                ends_s = itertools.accumulate(job.duration_s for job in jobs)
+                count = max(sum(end_s <= stretch_s for end_s in ends_s), 1)
+                self._decode(jobs[:count], progress)
+                jobs, stretch_s = jobs[count:], min(2 * stretch_s, most_s)
+                yield
+
+    def _recording(self, language: str | None) -> _Recording:
+        chosen = language if language is not None else self.options.language
+        return _Recording(None if chosen is None else language_code(chosen))
 
     @property
     def _longest_s(self) -> Seconds:
-        return LONGEST_TRIMMED_S if self.engine.context.trimmed else LONGEST_S
+        context = self.engine.context
+        if self.options.full_windows or context.padded:
+            return LONGEST_S
+        return LONGEST_TRIMMED_S if context.trimmed else LONGEST_UNTAUGHT_S
 
     def _jobs(self, recording: _Recording, reel: Reel) -> list[_Job]:
         """The windows of a reel; the language of a long recording is settled with its first ones."""
@@ -170,11 +216,10 @@ class Transcriber:
             left: list[_Job] = []
             for batch, transcripts in self._side_by_side(self._batches(jobs)):
                 for job, transcript in zip(batch, transcripts, strict=True):
-                    tried = (*job.tried, transcript)
-                    if self._again(tried):
-                        left.append(replace(job, tried=tried))
+                    if again := self._again(job, transcript):
+                        left.append(again)
                         continue
-                    left += self._heard(job, guards.best(tried))
+                    left += self._heard(job, guards.best((*job.tried, transcript)))
                     _advance(job.recording, job.covered_s, progress)
             jobs = left
 
@@ -195,17 +240,27 @@ class Transcriber:
             finally:
                 pool.shutdown(cancel_futures=True)  # after an error or an interruption the rest is not wanted
 
-    def _again(self, tried: tuple[Transcript, ...]) -> bool:
-        """Whether a window should be decoded once more, by the next temperature."""
-        return len(tried) <= len(self.options.fallback) and guards.loops(tried[-1].text)
+    def _again(self, job: _Job, heard: Transcript) -> _Job | None:
+        """The window to be decoded once more, if its text loops: in 30 s where it had less, then by one temperature after the other."""
+        if not (self.options.fallback and guards.loops(heard.text)):
+            return None
+        ways = [_Way(temperature) for temperature in self.options.fallback]
+        if self._frames(job.waveform) < WINDOW_FRAMES:
+            ways.insert(0, _Way(self.options.temperature))
+        tried = (*job.tried, heard)
+        return replace(job, way=ways[len(tried) - 1], tried=tried) if len(tried) <= len(ways) else None
+
+    def _frames(self, waveform: Waveform, way: _Way | None = None) -> int:
+        return self.engine.frames(waveform, full=self.options.full_windows or way is not None)
 
     def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
-        attempts, planned = len(batch[0].tried), self.options.batch_size
+        way, planned = batch[0].way, self.options.batch_size
         options = replace(
             self.options,
             language=language,
-            temperature=self.options.fallback[attempts - 1] if attempts else self.options.temperature,
+            temperature=self.options.temperature if way is None else way.temperature,
+            full_windows=self.options.full_windows or way is not None,
             prompt=f"{self.options.prompt} {batch[0].previous}".strip(),
             batch_size=len(batch),
         )
@@ -239,34 +294,34 @@ class Transcriber:
 
         No batch is more than one worker's share of them all.
         """
-        groups: dict[tuple[str | None, int, int], list[_Job]] = {}
+        groups: dict[tuple[str | None, int, _Way | None], list[_Job]] = {}
         for job in jobs:
-            groups.setdefault((job.recording.language, self.engine.frames(job.waveform), len(job.tried)), []).append(job)
+            groups.setdefault((job.recording.language, self._frames(job.waveform, job.way), job.way), []).append(job)
         share = sum(frames * len(group) for (_, frames, _), group in groups.items()) / self.engine.workers
         for (language, frames, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
             group.sort(key=lambda job: -job.duration_s)
             first = 0
             while first < len(group):
-                size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
-                size = min(size, math.ceil(share / frames))
+                size = min(windows_together(frames, self.options.batch_size), math.ceil(share / frames))
                 yield group[first : first + size], language
                 first += size
 
-    def _in_turn(self, recording: _Recording, clip: Clip, progress: Progress | None) -> None:
+    def _in_turn(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
         """Decode a recording window after window, as OpenAI's own program does (Radford et al. 2022, section 3.8)."""
         tape, start = Tape(clip), 0
         while len((window := tape.window(start)).waveform):
             if recording.language is None:
                 recording.language, recording.probability = self._detect([window])
-            tried: tuple[Transcript, ...] = ()
             said = " ".join(segment.text for _, transcript in recording.heard[-_REMEMBERED:] for segment in transcript.segments)
             previous = "" if guards.loops(said) else said  # or the loop would go on
-            while not tried or self._again(tried):
-                tried += tuple(self._run([_Job(recording, window, previous=previous, tried=tried)], recording.language))
-            heard, seconds = settled(guards.best(tried), window.waveform)
+            job = _Job(recording, window, previous=previous)
+            while again := self._again(job, transcript := self._run([job], recording.language)[0]):
+                job = again
+            heard, seconds = settled(guards.best((*job.tried, transcript)), window.waveform)
             recording.heard.append((start, heard))
             _advance(recording, seconds, progress)
             start += max(round(seconds * SAMPLE_RATE), 1)
+            yield
         recording.samples, recording.read = start, True
 
 
@@ -276,14 +331,33 @@ def _advance(recording: _Recording, seconds: Seconds, progress: Progress | None)
         progress(seconds)
 
 
-def _finished(recording: _Recording, progress: Progress | None) -> Transcript:
+def _whole(recording: _Recording, progress: Progress | None) -> Transcript:
     """Put a clip's windows together, in the time of the clip."""
-    duration_s = recording.samples / SAMPLE_RATE
-    _advance(recording, duration_s - recording.covered_s, progress)  # the silence at the end
-    heard = sorted(recording.heard, key=lambda item: item[0])
-    segments = [segment.shifted(start / SAMPLE_RATE) for start, transcript in heard for segment in transcript.segments]
-    language = recording.language or next((transcript.language for _, transcript in heard), "")
-    detected = next((transcript.language_probability for _, transcript in heard), None)
+    _cover_the_end(recording, progress)
+    finishing = Finishing()
+    segments = [*_finished(finishing, recording.heard), *finishing.rest()]
+    return _transcript(recording, segments, recording.samples / SAMPLE_RATE)
+
+
+def _cover_the_end(recording: _Recording, progress: Progress | None) -> None:
+    """Tell the progress of the silence after the last window."""
+    _advance(recording, recording.samples / SAMPLE_RATE - recording.covered_s, progress)
+
+
+def _finished(finishing: Finishing, heard: list[tuple[int, Transcript]]) -> list[Segment]:
+    """The segments of some windows, in order and in the time of the clip, each inside its window."""
+    segments = []
+    for start, transcript in sorted(heard, key=lambda item: item[0]):
+        shifted = (segment.shifted(start / SAMPLE_RATE) for segment in transcript.segments)
+        segments += finishing.take(shifted, (start + round(transcript.duration_s * SAMPLE_RATE)) / SAMPLE_RATE)
+    return segments
+
+
+def _transcript(recording: _Recording, segments: Sequence[Segment], duration_s: Seconds) -> Transcript:
+    """What was heard of a clip, with all that is known of its windows so far."""
+    heard = [transcript for _, transcript in sorted(recording.heard, key=lambda item: item[0])]
+    language = recording.language or next((transcript.language for transcript in heard), "")
+    detected = next((transcript.language_probability for transcript in heard), None)
     probability = detected if recording.probability is None else recording.probability
-    well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for _, transcript in heard))
-    return Transcript(finish(segments, duration_s), language, duration_s, probability, well_timed)
+    well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for transcript in heard))
+    return Transcript(tuple(segments), language, duration_s, probability, well_timed)

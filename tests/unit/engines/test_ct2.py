@@ -46,12 +46,14 @@ def speech(engine: CTranslate2Engine, data: Path) -> Features:
     return log_mel(pad_samples(clip, 3000), engine.n_mels)[np.newaxis]
 
 
-def test_a_folder_made_by_others_gets_full_windows_and_its_own_mel_bins(tiny_en_ct2_model: Path, engine: CTranslate2Engine):
+def test_a_folder_made_by_others_gets_no_short_windows_and_its_own_mel_bins(tiny_en_ct2_model: Path, engine: CTranslate2Engine):
     assert not (tiny_en_ct2_model / "finewhisper.json").exists()
     assert not (tiny_en_ct2_model / "preprocessor_config.json").exists()
     assert engine.n_mels == 80
     assert engine.context.trimmed is False
-    assert engine.frames(np.zeros(16_000, dtype=np.float32)) == 3000
+    frames = [engine.frames(np.zeros(16_000 * seconds, dtype=np.float32)) for seconds in (1, 19, 22, 29)]
+    assert frames == [2000, 2000, 2300, 3000]
+    assert engine.frames(np.zeros(16_000, dtype=np.float32), full=True) == 3000
 
 
 def test_auto_precision_is_what_the_cpu_can_do_with_the_stored_type(engine: CTranslate2Engine, capfd: pytest.CaptureFixture[str]):

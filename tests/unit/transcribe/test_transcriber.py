@@ -24,7 +24,7 @@ from finewhisper.text import Normalizer
 from finewhisper.transcribe import reels
 from finewhisper.transcribe.guards import loops
 from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcript import DecodeOptions, Segment, Transcript
 
 pytestmark = pytest.mark.real
 
@@ -84,7 +84,7 @@ def test_long_speech_is_heard_whole_with_times_of_the_file(engine: Engine, data:
 
 
 @pytest.mark.parametrize(
-    ("words", "start_s"), [("Printing, in the only", 0.0), ("For although the", 12.05), ("The invention of movable", 27.36)]
+    ("words", "start_s"), [("Printing, in the only", 0.0), ("For although the", 12.05), ("the invention of movable", 27.36)]
 )
 def test_phrases_begin_when_they_are_said(reading: Transcript, words: str, start_s: float):
     """The recording is made of clips whose times are known; the third phrase is the first of another window."""
@@ -261,20 +261,38 @@ def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, 
     options = DecodeOptions(timestamps=False)
     greedy = quick.transcribe(clips, options)
     assert [loops(transcript.text) for transcript in greedy] == [True, False]
-    temperatures: list[tuple[float, int]] = []
+    ways: list[tuple[float, bool, int]] = []
     original = quick.transcribe
 
     def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
-        temperatures.append((options.temperature, len(waveforms)))
+        ways.append((options.temperature, options.full_windows, len(waveforms)))
         return original(waveforms, options)
 
     monkeypatch.setattr(quick, "transcribe", spy)
     first, second = Transcriber(quick, options).transcribe_clips(clips)
     assert not loops(first.text)
     assert second == greedy[1]
-    again = [entry for entry in temperatures if entry[0] > 0]
-    assert again == list(zip(options.fallback, [1] * len(again), strict=False))
-    assert again
+    assert ways[-1] == (0.0, True, 1)  # alone, in 30 s, which helps
+    assert [way for way in ways if way[1]] == ways[-1:]
+
+
+def test_what_loops_in_30_s_too_is_decoded_by_chance(quick: Engine, monkeypatch: pytest.MonkeyPatch):
+    """A text that loops whatever is tried, which no clip does for certain."""
+    ways: list[tuple[float, bool]] = []
+
+    def looping(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        ways.append((options.temperature, options.full_windows))
+        return [Transcript((Segment("and so " * 40, 0.0, 1.0),), "en", 1.0)]
+
+    monkeypatch.setattr(quick, "transcribe", looping)
+    Transcriber(quick).transcribe(tone(1.0))
+    assert ways == [(0.0, False), (0.0, True), *((temperature, True) for temperature in DecodeOptions().fallback)]
+    ways.clear()
+    Transcriber(quick).transcribe(tone(29.8))  # hears 30 s from the first
+    assert ways == [(0.0, False), *((temperature, True) for temperature in DecodeOptions().fallback)]
+    ways.clear()
+    Transcriber(quick, DecodeOptions(fallback=())).transcribe(tone(1.0))
+    assert ways == [(0.0, False)]
 
 
 def test_ten_minutes_of_speech_silence_and_noise_have_no_loops(engine: Engine, data: Path):
@@ -369,3 +387,33 @@ def test_words_of_long_recordings_have_the_times_of_the_file(engine: Engine, dat
     clips = json.loads((data / "longform" / "segments.json").read_text())["audio/ljspeech_LJ001_0001-0032.opus"]
     errors = [np.abs(starts - clip["start"]).min() for clip in clips if clip["end"] < 60.0]
     assert np.mean(errors) < 0.25
+
+
+def test_parts_joined_are_the_transcript(engine: Engine, data: Path):
+    """Short stretches first, so that text comes soon; a language is in every part with text."""
+    waveform, _ = longform(data, "bush_election_day")
+    covered: list[float] = []
+    parts = list(Transcriber(engine).parts(waveform, progress=covered.append))
+    whole = Transcriber(engine).transcribe(waveform)
+    assert tuple(itertools.chain.from_iterable(part.segments for part in parts)) == whole.segments
+    assert {part.language for part in parts if part.segments} == {"en"}
+    heard_s = [part.duration_s for part in parts]
+    assert heard_s == sorted(heard_s)
+    assert heard_s[0] < 31.0
+    assert heard_s[-1] == whole.duration_s == pytest.approx(sum(covered))
+
+
+def test_parts_of_what_is_decoded_in_turn(engine: Engine, data: Path):
+    waveform, _ = longform(data, "bush_election_day", 65.0)
+    parts = list(Transcriber(engine, sequential=True).parts(waveform))
+    whole = Transcriber(engine, sequential=True).transcribe(waveform)
+    assert len(parts) >= 3
+    assert tuple(itertools.chain.from_iterable(part.segments for part in parts)) == whole.segments
+
+
+def test_parts_of_silence_and_of_a_short_clip(engine: Engine, data: Path):
+    assert list(Transcriber(engine).parts(np.zeros(16_000 * 40, dtype=np.float32))) == [Transcript((), "", 40.0)]
+    clip = audio.read(data / "en_misc" / "audio" / "jfk.opus")
+    first, last = Transcriber(engine).parts(clip)
+    assert first == Transcriber(engine).transcribe(clip)
+    assert last.segments == ()

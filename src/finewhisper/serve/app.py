@@ -1,0 +1,114 @@
+"""The web application: routes around a service that is handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from finewhisper import __version__
+from finewhisper.errors import FinewhisperError
+from finewhisper.serve import docs, health, metrics, openai, upstream
+from finewhisper.serve.errors import fault
+from finewhisper.serve.keys import Keys
+from finewhisper.serve.logs import RequestLog
+from finewhisper.serve.service import Service
+
+#: The page, its styles and scripts: all that a browser gets comes from here.
+WEB = Path(__file__).parent.parent / "web"
+
+#: What a page of ours may load: its own files, and recordings that the user chose.
+_CONTENT_POLICY = "default-src 'self'; media-src 'self' blob:; img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; \
+base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+_log = logging.getLogger(__name__)
+
+
+def create_app(service: Service) -> FastAPI:
+    """All addresses of the server; the first model is loaded when the application starts, and everything is unloaded when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.load()
+        unloading = asyncio.create_task(_unload_idle(service))
+        try:
+            yield
+        finally:
+            unloading.cancel()
+            await asyncio.to_thread(service.close)
+
+    app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_exception_handler(FinewhisperError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    app.include_router(health.routes(service))
+    app.include_router(docs.routes())
+    keys = Keys(service.config)
+    for router in (upstream.routes(service), openai.routes(service), metrics.routes(service.metrics)):
+        app.include_router(router, dependencies=[Depends(keys.required)])
+    if WEB.is_dir():
+        app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    app.add_middleware(_Headers)
+    if service.config.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=service.config.cors_origins, allow_methods=["*"], allow_headers=["*"])
+    app.add_middleware(RequestLog, metrics=service.metrics, broken=_answer)
+    return app
+
+
+async def _unload_idle(service: Service) -> None:
+    """Now and then, look for models that nobody uses."""
+    after_s = service.config.unload_after
+    while after_s:
+        await asyncio.sleep(min(after_s / 4, 60.0))
+        for name in await asyncio.to_thread(service.models.unload_idle, after_s):
+            _log.info("unloaded %s, unused for %g s", name, after_s)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request.scope, error)
+
+
+def _answer(scope: Scope, error: Exception) -> JSONResponse:
+    """An error in the shape of the API that was asked."""
+    known = fault(error)
+    content = upstream.refusal(error) if scope["path"].startswith("/recognition") else openai.refusal(error)
+    headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else {}
+    if known.retry_after_s is not None:
+        headers["Retry-After"] = str(max(math.ceil(known.retry_after_s), 1))
+    return JSONResponse(content, known.status, headers)
+
+
+class _Headers:
+    """What every answer says to browsers: nothing from other hosts, and nothing is guessed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in own)]
+            await send(message)
+
+        await self._app(scope, receive, sent)
+
+
+_HEADERS = [
+    (b"content-security-policy", _CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
