@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import serving
 from hypothesis import HealthCheck, given, settings
+
+import serving
 
 pytestmark = pytest.mark.real
 WAIT_S = 120.0
