@@ -1,0 +1,238 @@
+"""One client's sound as utterances, hypotheses and final texts: samples in, events out.
+
+A session decodes nothing and waits for nothing. It says what should be heard next (:meth:`Session.work`) and is told what was heard
+(:meth:`Session.heard`). Whoever drives it hears one thing at a time: sound that arrives meanwhile is part of the next hypothesis, so
+hypotheses never queue up, and no sound is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
+from finewhisper.serve.live.agreement import Agreement, LiveWord
+from finewhisper.serve.live.config import LiveConfig
+from finewhisper.serve.live.endpoints import PADDING_S, Start, EndPointer
+from finewhisper.serve.live.sounds import Sounds
+from finewhisper.serve.live.words import live_words
+from finewhisper.transcribe.vad import Span
+from finewhisper.transcribe.windows import cut_quietly
+from finewhisper.transcript import Transcript
+
+#: Sound before an utterance that is kept while nobody speaks: its padding, and what the detector needs to be sure.
+_KEPT_S: Seconds = 1.0
+#: An utterance is not cut at a confirmed word that is earlier than this share of it: there would be as much left as was cut off.
+_EARLIEST_CUT = 0.5
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    """An utterance began."""
+
+    utterance: int
+    at_s: Seconds
+
+
+@dataclass(frozen=True)
+class SpeechStopped:
+    """An utterance ended; its final text comes later."""
+
+    utterance: int
+    at_s: Seconds
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What the running utterance seems to say; the first ``confirmed`` words will stay while it runs."""
+
+    utterance: int
+    start_s: Seconds
+    end_s: Seconds
+    words: tuple[LiveWord, ...]
+    confirmed: int
+
+
+@dataclass(frozen=True)
+class Final:
+    """What an utterance says."""
+
+    utterance: int
+    start_s: Seconds
+    end_s: Seconds
+    text: str
+    language: str
+    words: tuple[LiveWord, ...]
+    shown: bool  #: whether there was a :class:`Partial` of it
+
+
+Event = SpeechStarted | SpeechStopped | Partial | Final
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A stretch of sound to be heard."""
+
+    utterance: int
+    start: int  #: sample of the session
+    waveform: Waveform
+    last: bool  #: the whole utterance, for its final text; else a hypothesis about what there is of it
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.waveform)
+
+
+@dataclass(eq=False)
+class _Running:
+    """An utterance that has not ended."""
+
+    number: int
+    start: int
+    agreement: Agreement = field(default_factory=Agreement)
+    heard_until: int = 0  # samples that the last hypothesis has seen
+    shown: bool = False
+
+
+class Session:
+    """The state of one connection.
+
+    Args:
+        config: when utterances end, and how often they are heard.
+        turns: find utterances by pauses; else everything up to :meth:`commit` is one.
+        threshold: probability of speech at which an utterance begins.
+    """
+
+    def __init__(self, config: LiveConfig, *, turns: bool = True, threshold: float = 0.5, padding_s: Seconds = PADDING_S) -> None:
+        self._config, self._turns = config, turns
+        self._pointer = EndPointer(config.pause_s, threshold, padding_s)
+        self._sounds = Sounds()
+        self._running: _Running | None = None
+        self._finals: deque[Work] = deque()
+        self._shown: set[int] = set()  # ended utterances of which there were hypotheses
+        self._count = 0
+        self.ended = False
+
+    @property
+    def duration_s(self) -> Seconds:
+        """How much sound there was."""
+        return self._sounds.end / SAMPLE_RATE
+
+    @property
+    def backlog_s(self) -> Seconds:
+        """Seconds of ended utterances that still have to be heard."""
+        return sum(len(work.waveform) for work in self._finals) / SAMPLE_RATE
+
+    @property
+    def running_s(self) -> Seconds:
+        """Seconds of the running utterance."""
+        return 0.0 if self._running is None else (self._sounds.end - self._running.start) / SAMPLE_RATE
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no more sound, and all of it was heard."""
+        return self.ended and not self._finals
+
+    def feed(self, waveform: Waveform) -> list[Event]:
+        """The next samples, 16 kHz mono; give less than a second at a time."""
+        self._sounds.append(waveform)
+        if not self._turns:
+            return self._begin(self._sounds.end - len(waveform)) if self._running is None and len(waveform) else []
+        events: list[Event] = []
+        for found in self._pointer.feed(waveform):
+            events += self._begin(found.at) if isinstance(found, Start) else self._finish(found.at)
+        if self._running is not None and self.running_s >= self._config.longest_s:
+            events += self._cut(self._running)
+        elif self._running is None:
+            self._sounds.forget(self._sounds.end - round(_KEPT_S * SAMPLE_RATE))
+        return events
+
+    def commit(self) -> list[Event]:
+        """End the running utterance here, whoever speaks."""
+        self._pointer.reset(self._sounds.end)
+        return self._finish(self._sounds.end)
+
+    def clear(self) -> None:
+        """Forget the running utterance."""
+        self._pointer.reset(self._sounds.end)
+        self._running = None
+        self._sounds.forget(self._sounds.end)
+
+    def end(self) -> list[Event]:
+        """There is no more sound."""
+        self.ended = True
+        return self._finish(self._sounds.end)
+
+    def work(self) -> Work | None:
+        """What should be heard next: final texts first."""
+        if self._finals:
+            return self._finals[0]
+        running = self._running
+        if running is None or not self._worth_hearing(running):
+            return None
+        running.heard_until = self._sounds.end
+        return Work(running.number, running.start, self._sounds.part(running.start, self._sounds.end), last=False)
+
+    def heard(self, work: Work, transcript: Transcript) -> list[Event]:
+        """What :meth:`work` asked for has been heard."""
+        words = live_words(transcript, work.start / SAMPLE_RATE)
+        if work.last:
+            self._finals.popleft()
+            shown = work.utterance in self._shown
+            self._shown.discard(work.utterance)
+            text = "".join(word.text for word in words)
+            return [Final(work.utterance, *_times(work), text, transcript.language, words, shown)]
+        running = self._running
+        if running is None or running.number != work.utterance:
+            return []  # it has ended meanwhile
+        running.agreement.hear(words)
+        if not running.agreement.words:
+            return []
+        running.shown = True
+        return [Partial(work.utterance, *_times(work), running.agreement.words, len(running.agreement.confirmed))]
+
+    def _worth_hearing(self, running: _Running) -> bool:
+        """Whether a hypothesis would tell more than the last one."""
+        new = self._sounds.end - max(running.heard_until, running.start)
+        if new < self._config.step_s * SAMPLE_RATE or self.running_s > self._config.longest_s:
+            return False
+        silent = self._turns and self._pointer.heard_until <= running.heard_until
+        return not (silent and running.agreement.settled)
+
+    def _begin(self, at: int) -> list[Event]:
+        self._count += 1
+        self._running = _Running(self._count, max(at, self._sounds.begin))
+        self._sounds.forget(self._running.start)
+        return [SpeechStarted(self._count, self._running.start / SAMPLE_RATE)]
+
+    def _finish(self, at: int) -> list[Event]:
+        """The running utterance ends at a sample."""
+        running, self._running = self._running, None
+        if running is None:
+            return []
+        end = min(max(at, running.start), self._sounds.end)
+        if running.shown:
+            self._shown.add(running.number)
+        self._finals.append(Work(running.number, running.start, self._sounds.part(running.start, end), last=True))
+        self._sounds.forget(end)
+        return [SpeechStopped(running.number, end / SAMPLE_RATE)]
+
+    def _cut(self, running: _Running) -> list[Event]:
+        """End an utterance that has become too long at its last confirmed word, or where it is quietest; the rest is the next one."""
+        at = self._cut_place(running)
+        self._pointer.split(at)
+        return [*self._finish(at), *self._begin(at)]
+
+    def _cut_place(self, running: _Running) -> int:
+        confirmed = running.agreement.confirmed
+        length = self._sounds.end - running.start
+        if confirmed:
+            at = round(confirmed[-1].end_s * SAMPLE_RATE)
+            if at - running.start >= _EARLIEST_CUT * length:
+                return min(at, self._sounds.end)
+        waveform = self._sounds.part(running.start, self._sounds.end)
+        return running.start + cut_quietly(waveform, Span(0, length), (length - 1) / SAMPLE_RATE)[0].end
+
+
+def _times(work: Work) -> tuple[Seconds, Seconds]:
+    return work.start / SAMPLE_RATE, work.end / SAMPLE_RATE
