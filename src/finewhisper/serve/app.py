@@ -18,6 +18,8 @@ from finewhisper import __version__
 from finewhisper.errors import FinewhisperError
 from finewhisper.serve import health, upstream
 from finewhisper.serve.errors import Fault, fault
+from finewhisper.serve.live import socket
+from finewhisper.serve.live.connections import Connections
 from finewhisper.serve.service import Service
 
 #: The page, its styles and scripts: all that a browser gets comes from here.
@@ -47,6 +49,8 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(Exception, _broken)
     for module in (health, upstream):
         app.include_router(module.routes(service))
+    connections = Connections(service, service.config.live)
+    app.include_router(socket.routes(connections))
     if WEB.is_dir():
         app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(_Headers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from finewhisper.audio import Seconds
 from finewhisper.config import Config
 
 
@@ -29,9 +28,3 @@ class LiveConfig(Config):
     """Seconds of speech that may wait for the engine; until there is room again, no more is read from that client."""
     send_timeout_s: float = Field(10.0, gt=0)
     """Seconds after which a client that does not read is dropped."""
-
-
-#: Silence after a hypothesis for a model that has not learnt short contexts. English sentences cut after 2 to 16 s, tiny.en in int8:
-#: with 8 s of silence the text differs from that of the full context in 3 % of the words and takes 0.3 of the time; with 5 s in 12 %,
-#: and some of it loops.
-HYPOTHESIS_MARGIN_S: Seconds = 8.0

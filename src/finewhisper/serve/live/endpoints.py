@@ -58,6 +58,11 @@ class EndPointer:
         self.speaking = False
 
     @property
+    def at(self) -> int:
+        """How many samples have been judged."""
+        return self._at
+
+    @property
     def heard_until(self) -> int:
         """The sample at which the last speech ended."""
         return self._last

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
 from finewhisper.serve.live.agreement import Agreement, LiveWord
 from finewhisper.serve.live.config import LiveConfig
-from finewhisper.serve.live.endpoints import PADDING_S, Start, EndPointer
+from finewhisper.serve.live.endpoints import PADDING_S, EndPointer, Start
 from finewhisper.serve.live.sounds import Sounds
 from finewhisper.serve.live.words import live_words
 from finewhisper.transcribe.vad import Span
@@ -76,7 +76,7 @@ class Work:
     utterance: int
     start: int  #: sample of the session
     waveform: Waveform
-    last: bool  #: the whole utterance, for its final text; else a hypothesis about what there is of it
+    draft: bool  #: a hypothesis about an utterance that goes on; else a whole utterance, or what will be one if nobody goes on speaking
 
     @property
     def end(self) -> int:
@@ -91,7 +91,18 @@ class _Running:
     start: int
     agreement: Agreement = field(default_factory=Agreement)
     heard_until: int = 0  # samples that the last hypothesis has seen
+    paused_at: int = 0  # where the last pause began that it was heard up to
+    foreseen: tuple[Work, Transcript] | None = None  # what was heard then
     shown: bool = False
+
+
+@dataclass(eq=False)
+class _Ended:
+    """An utterance whose final text has not been told."""
+
+    work: Work
+    shown: bool
+    transcript: Transcript | None
 
 
 class Session:
@@ -108,8 +119,8 @@ class Session:
         self._pointer = EndPointer(config.pause_s, threshold, padding_s)
         self._sounds = Sounds()
         self._running: _Running | None = None
-        self._finals: deque[Work] = deque()
-        self._shown: set[int] = set()  # ended utterances of which there were hypotheses
+        self._padding = round(padding_s * SAMPLE_RATE)
+        self._untold: deque[_Ended] = deque()
         self._count = 0
         self.ended = False
 
@@ -121,7 +132,7 @@ class Session:
     @property
     def backlog_s(self) -> Seconds:
         """Seconds of ended utterances that still have to be heard."""
-        return sum(len(work.waveform) for work in self._finals) / SAMPLE_RATE
+        return sum(len(ended.work.waveform) for ended in self._untold) / SAMPLE_RATE
 
     @property
     def running_s(self) -> Seconds:
@@ -131,7 +142,7 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether there is no more sound, and all of it was heard."""
-        return self.ended and not self._finals
+        return self.ended and not self._untold
 
     def feed(self, waveform: Waveform) -> list[Event]:
         """The next samples, 16 kHz mono; give less than a second at a time."""
@@ -161,35 +172,60 @@ class Session:
     def end(self) -> list[Event]:
         """There is no more sound."""
         self.ended = True
-        return self._finish(self._sounds.end)
+        return self._finish(self._pointer.heard_until + self._padding if self._turns else self._sounds.end)
 
     def work(self) -> Work | None:
         """What should be heard next: final texts first."""
-        if self._finals:
-            return self._finals[0]
+        if self._untold:
+            return self._untold[0].work
         running = self._running
-        if running is None or not self._worth_hearing(running):
+        if running is None:
+            return None
+        foreseen = self._foreseeable(running)
+        if foreseen is not None:
+            running.heard_until = running.paused_at = foreseen
+            return Work(running.number, running.start, self._sounds.part(running.start, foreseen), draft=False)
+        if not self._worth_hearing(running):
             return None
         running.heard_until = self._sounds.end
-        return Work(running.number, running.start, self._sounds.part(running.start, self._sounds.end), last=False)
+        return Work(running.number, running.start, self._sounds.part(running.start, self._sounds.end), draft=True)
 
     def heard(self, work: Work, transcript: Transcript) -> list[Event]:
         """What :meth:`work` asked for has been heard."""
-        words = live_words(transcript, work.start / SAMPLE_RATE)
-        if work.last:
-            self._finals.popleft()
-            shown = work.utterance in self._shown
-            self._shown.discard(work.utterance)
+        for ended in self._untold:
+            if _same(ended.work, work):
+                ended.transcript = transcript
+        return self._told() + self._hypothesis(work, transcript)
+
+    def _told(self) -> list[Event]:
+        """The final texts that are known, in the order of the utterances."""
+        events: list[Event] = []
+        while self._untold and (transcript := self._untold[0].transcript) is not None:
+            ended = self._untold.popleft()
+            words = live_words(transcript, ended.work.start / SAMPLE_RATE)
             text = "".join(word.text for word in words)
-            return [Final(work.utterance, *_times(work), text, transcript.language, words, shown)]
+            events.append(Final(ended.work.utterance, *_times(ended.work), text, transcript.language, words, ended.shown))
+        return events
+
+    def _hypothesis(self, work: Work, transcript: Transcript) -> list[Event]:
         running = self._running
         if running is None or running.number != work.utterance:
             return []  # it has ended meanwhile
-        running.agreement.hear(words)
+        if not work.draft:
+            running.foreseen = (work, transcript)
+        running.agreement.hear(live_words(transcript, work.start / SAMPLE_RATE))
         if not running.agreement.words:
             return []
         running.shown = True
         return [Partial(work.utterance, *_times(work), running.agreement.words, len(running.agreement.confirmed))]
+
+    def _foreseeable(self, running: _Running) -> int | None:
+        """Where the utterance will end if nobody goes on speaking, once all of that sound is there and has not been heard yet.
+
+        The pause that ends an utterance is longer than what is heard of it: the final text is on its way before the end is sure.
+        """
+        end = self._pointer.heard_until + self._padding
+        return end if self._turns and running.paused_at < end <= self._pointer.at else None
 
     def _worth_hearing(self, running: _Running) -> bool:
         """Whether a hypothesis would tell more than the last one."""
@@ -211,11 +247,12 @@ class Session:
         if running is None:
             return []
         end = min(max(at, running.start), self._sounds.end)
-        if running.shown:
-            self._shown.add(running.number)
-        self._finals.append(Work(running.number, running.start, self._sounds.part(running.start, end), last=True))
+        work = Work(running.number, running.start, self._sounds.part(running.start, end), draft=False)
+        foreseen = running.foreseen
+        known = foreseen[1] if foreseen is not None and _same(foreseen[0], work) else None
+        self._untold.append(_Ended(work, running.shown, known))
         self._sounds.forget(end)
-        return [SpeechStopped(running.number, end / SAMPLE_RATE)]
+        return [SpeechStopped(running.number, end / SAMPLE_RATE), *self._told()]
 
     def _cut(self, running: _Running) -> list[Event]:
         """End an utterance that has become too long at its last confirmed word, or where it is quietest; the rest is the next one."""
@@ -232,6 +269,11 @@ class Session:
                 return min(at, self._sounds.end)
         waveform = self._sounds.part(running.start, self._sounds.end)
         return running.start + cut_quietly(waveform, Span(0, length), (length - 1) / SAMPLE_RATE)[0].end
+
+
+def _same(one: Work, other: Work) -> bool:
+    """Whether two pieces of work have the same answer."""
+    return (one.utterance, one.end, one.draft) == (other.utterance, other.end, other.draft)
 
 
 def _times(work: Work) -> tuple[Seconds, Seconds]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
 from finewhisper.errors import AudioError, UsageError
@@ -19,7 +20,7 @@ SLOWEST_RATE, FASTEST_RATE = 8_000, 192_000
 #: A piece is judged at once, and what it holds is known only then.
 PIECE_S: Seconds = 0.5
 
-_TYPES = {"pcm_s16le": np.dtype("<i2"), "pcm_f32le": np.dtype("<f4")}
+_TYPES: dict[str, np.dtype[Any]] = {"pcm_s16le": np.dtype("<i2"), "pcm_f32le": np.dtype("<f4")}
 
 
 class Decoder(Protocol):
@@ -55,7 +56,7 @@ def decoder(encoding: str, sample_rate: int = SAMPLE_RATE) -> Decoder:
 class PcmDecoder:
     """Bare samples of one channel."""
 
-    def __init__(self, kind: np.dtype[np.int16] | np.dtype[np.float32], sample_rate: int) -> None:
+    def __init__(self, kind: np.dtype[Any], sample_rate: int) -> None:
         self._kind, self._rate = kind, sample_rate
         self._waiting = b""  # less than a sample
         self._converter = Converter(SAMPLE_RATE)
@@ -82,10 +83,10 @@ def in_pieces(waveform: Waveform) -> Iterator[Waveform]:
         yield waveform[first : first + step]
 
 
-def _scaled(samples: np.ndarray[tuple[int], np.dtype[np.int16 | np.float32]]) -> Waveform:
+def _scaled(samples: npt.NDArray[Any]) -> Waveform:
     """Within -1 … 1. Raises: AudioError where samples are not numbers."""
     if samples.dtype.kind == "i":
-        return samples.astype(np.float32) / 32768
+        return np.asarray(np.divide(samples, 32768, dtype=np.float32))
     if not np.isfinite(samples).all():
         raise AudioError("audio: holds samples that are not numbers (NaN or infinity); is it pcm_f32le, little-endian?")
-    return np.clip(samples, -1.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(samples, -1.0, 1.0), dtype=np.float32)

@@ -34,4 +34,4 @@ class Sounds:
     def part(self, start: int, end: int) -> Waveform:
         """A copy of some samples, none of them forgotten."""
         joined = np.concatenate([*self._pieces, np.zeros(0, dtype=np.float32)])
-        return joined[start - self.begin : end - self.begin].copy()
+        return np.array(joined[start - self.begin : end - self.begin], dtype=np.float32)

@@ -22,6 +22,8 @@ def live_words(transcript: Transcript, offset_s: Seconds = 0.0) -> tuple[LiveWor
             if at < 0 or not piece.text:  # an engine's words that are not those of its text
                 continue
             found.append(_word(text[begin : at + len(piece.text)], piece, offset_s))
+    if text and not found:
+        return (LiveWord(text, transcript.segments[0].start_s + offset_s, transcript.segments[-1].end_s + offset_s),)
     return _with_rest(found, text)
 
 
@@ -36,6 +38,6 @@ def _word(text: str, piece: Piece, offset_s: Seconds) -> LiveWord:
 def _with_rest(words: list[LiveWord], text: str) -> tuple[LiveWord, ...]:
     """The last word takes what no word has."""
     rest = text[_end_of(words) :]
-    if not rest or not words:
+    if not rest:
         return tuple(words)
     return (*words[:-1], LiveWord(words[-1].text + rest, words[-1].start_s, words[-1].end_s))
