@@ -18,7 +18,7 @@ from finewhisper import __version__
 from finewhisper.errors import FinewhisperError
 from finewhisper.serve import health, upstream
 from finewhisper.serve.errors import Fault, fault
-from finewhisper.serve.live import socket
+from finewhisper.serve.live import realtime, socket
 from finewhisper.serve.live.connections import Connections
 from finewhisper.serve.service import Service
 
@@ -50,7 +50,8 @@ def create_app(service: Service) -> FastAPI:
     for module in (health, upstream):
         app.include_router(module.routes(service))
     connections = Connections(service, service.config.live)
-    app.include_router(socket.routes(connections))
+    for sockets in (socket, realtime):
+        app.include_router(sockets.routes(connections))
     if WEB.is_dir():
         app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(_Headers)

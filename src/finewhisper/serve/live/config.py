@@ -22,7 +22,7 @@ class LiveConfig(Config):
     """Seconds of sound that one connection may send."""
     idle_s: float = Field(300.0, gt=0)
     """Seconds without a message after which a connection is closed."""
-    frame_bytes: int = Field(262_144, ge=1024)
+    frame_bytes: int = Field(1_048_576, ge=1024)
     """Bytes that one message may have."""
     buffer_s: float = Field(30.0, ge=1)
     """Seconds of speech that may wait for the engine; until there is room again, no more is read from that client."""

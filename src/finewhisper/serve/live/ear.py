@@ -18,7 +18,12 @@ class Ear:
     """
 
     def __init__(self, service: Service, wish: Wish) -> None:
-        self._service, self._wish = service, replace(wish, urgent=True, word_timestamps=True)
+        self._service = service
+        self.ask(wish)
+
+    def ask(self, wish: Wish) -> None:
+        """From now on, something else is asked for."""
+        self._wish = replace(wish, urgent=True, word_timestamps=True)
 
     async def hear(self, work: Work) -> Transcript:
         """A final text as any request for that stretch would get it, or a hypothesis in as short a context as will do.

@@ -43,18 +43,19 @@ class EndPointer:
         pause_s: silence that ends an utterance.
         threshold: probability of speech at which an utterance begins.
         padding_s: what is added before and after it.
+        at: the sample of the session that the sound begins with.
     """
 
-    def __init__(self, pause_s: Seconds, threshold: float = 0.5, padding_s: Seconds = PADDING_S) -> None:
+    def __init__(self, pause_s: Seconds, threshold: float = 0.5, padding_s: Seconds = PADDING_S, *, at: int = 0) -> None:
         self._pause, self._on, self._off = round(pause_s * SAMPLE_RATE), threshold, threshold - _HYSTERESIS
         self._padding, self._shortest = (round(seconds * SAMPLE_RATE) for seconds in (padding_s, _SHORTEST_S))
         self._detector = Detector()
         self._waiting = np.zeros(0, dtype=np.float32)  # less than a chunk
-        self._at = 0  # samples judged
+        self._at = at  # samples judged
         self._first: int | None = None  # where the speech that may become an utterance began
-        self._last = 0  # where the last speech ended
+        self._last = at  # where the last speech ended
         self._loud = 0  # samples of speech since then
-        self._free = 0  # what comes before belongs to an earlier utterance
+        self._free = at  # what comes before belongs to an earlier utterance
         self.speaking = False
 
     @property

@@ -25,6 +25,9 @@ _KEPT_S: Seconds = 1.0
 #: An utterance is not cut at a confirmed word that is earlier than this share of it: there would be as much left as was cut off.
 _EARLIEST_CUT = 0.5
 
+#: What a client may send before it says that an utterance is complete; then it is taken as complete. 19 MB.
+_LONGEST_TURN_S: Seconds = 300.0
+
 
 @dataclass(frozen=True)
 class SpeechStarted:
@@ -115,14 +118,18 @@ class Session:
     """
 
     def __init__(self, config: LiveConfig, *, turns: bool = True, threshold: float = 0.5, padding_s: Seconds = PADDING_S) -> None:
-        self._config, self._turns = config, turns
-        self._pointer = EndPointer(config.pause_s, threshold, padding_s)
         self._sounds = Sounds()
         self._running: _Running | None = None
-        self._padding = round(padding_s * SAMPLE_RATE)
         self._untold: deque[_Ended] = deque()
         self._count = 0
         self.ended = False
+        self.listen(config, turns=turns, threshold=threshold, padding_s=padding_s)
+
+    def listen(self, config: LiveConfig, *, turns: bool, threshold: float, padding_s: Seconds) -> None:
+        """From now on, find utterances in another way; nobody must be speaking, as after :meth:`commit`."""
+        self._config, self._turns = config, turns
+        self._padding = round(padding_s * SAMPLE_RATE)
+        self._pointer = EndPointer(config.pause_s, threshold, padding_s, at=self._sounds.end)
 
     @property
     def duration_s(self) -> Seconds:
@@ -148,7 +155,7 @@ class Session:
         """The next samples, 16 kHz mono; give less than a second at a time."""
         self._sounds.append(waveform)
         if not self._turns:
-            return self._begin(self._sounds.end - len(waveform)) if self._running is None and len(waveform) else []
+            return self._gathered(len(waveform))
         events: list[Event] = []
         for found in self._pointer.feed(waveform):
             events += self._begin(found.at) if isinstance(found, Start) else self._finish(found.at)
@@ -157,6 +164,12 @@ class Session:
         elif self._running is None:
             self._sounds.forget(self._sounds.end - round(_KEPT_S * SAMPLE_RATE))
         return events
+
+    def _gathered(self, samples: int) -> list[Event]:
+        """The same, where utterances end when the client says so."""
+        if self._running is None:
+            return self._begin(self._sounds.end - samples) if samples else []
+        return self._finish(self._sounds.end) if self.running_s >= _LONGEST_TURN_S else []
 
     def commit(self) -> list[Event]:
         """End the running utterance here, whoever speaks."""
