@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,30 +14,38 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, KeyRefusedError, TooLargeError, fault
+from finewhisper.serve.keys import Keys
 from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.service import Service
 
 #: Reasons to close a socket (RFC 6455, section 7.4.1, and the registry it founded).
 NORMAL, POLICY, TOO_BIG, DEFECT, TRY_AGAIN = 1000, 1008, 1009, 1011, 1013
 
+#: How OpenAI's clients in browsers hand over a key.
+_KEY_PROTOCOL = "openai-insecure-api-key."
+
 
 class Connections:
     """The live sockets of a server."""
 
-    def __init__(self, service: Service, config: LiveConfig) -> None:
-        self.service, self.config = service, config
+    def __init__(self, service: Service, keys: Keys) -> None:
+        self.service, self.config, self._keys = service, service.config.live, keys
         self.count = 0
+        logging.getLogger("uvicorn.error").addFilter(_without_query)
 
     @contextmanager
     def place(self, socket: WebSocket) -> Iterator[None]:
         """A place for a socket.
 
         Raises:
+            KeyRefusedError: it brings no key, or a wrong one.
             UsageError: it was opened by a page of another origin that may not call the server.
             BusyError: there is none left.
             ClosingError: the server is shutting down.
         """
         self._check_origin(socket)
+        if not self._keys.accepts(_key(socket)):
+            raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY", or ?key=KEY')
         if self.service.closing:
             raise ClosingError("the server is shutting down; ask another one, or again later")
         if self.count >= self.config.sockets:
@@ -54,6 +63,22 @@ class Connections:
         if origin is None or origin in allowed or "*" in allowed or urlsplit(origin).netloc == socket.headers.get("host"):
             return
         raise UsageError(f"pages of {origin} may not call this server; start it with --cors-origins {origin}")
+
+
+def _key(socket: WebSocket) -> str:
+    """From the header, or where browsers can put it: in the address, or among OpenAI's subprotocols."""
+    kind, _, key = socket.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return key.strip()
+    offered = (name for name in socket.scope.get("subprotocols", ()) if name.startswith(_KEY_PROTOCOL))
+    return socket.query_params.get("key", "") or next(offered, "").removeprefix(_KEY_PROTOCOL)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """uvicorn logs the address of every socket, and a key may be in it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
+    return True
 
 
 class Messages:
