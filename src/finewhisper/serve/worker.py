@@ -22,7 +22,6 @@ from finewhisper.transcribe.listener import windows_together
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import Vocabulary
 
-
 _UNLOADED = "the model was unloaded; ask again"
 
 

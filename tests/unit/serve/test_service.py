@@ -33,8 +33,6 @@ async def serving(*models: Path | str, **options: Any) -> AsyncIterator[Service]
         await asyncio.to_thread(service.close)
 
 
-
-
 async def until(condition: Callable[[], bool]) -> None:
     for _ in range(12_000):
         if condition():
