@@ -106,8 +106,9 @@ def test_sound_that_is_none_or_too_long(quick_model: Path, tmp_path: Path):
 
     async def serve() -> None:
         async with serving(quick_model, max_duration=60.0) as service:
-            with pytest.raises(AudioError, match="^audio: cannot be decoded") as refused:
+            with pytest.raises(AudioError, match="audio: cannot be decoded") as refused:
                 await service.transcript(tmp_path / "text", Wish())
+            assert str(refused.value).startswith("audio: ")
             assert str(tmp_path) not in str(refused.value)
             with pytest.raises(TooLargeError, match="60 s"):
                 await service.transcript(tmp_path / "bomb", Wish())
