@@ -99,22 +99,22 @@ def test_a_name_is_judged_by_the_address_that_is_called(monkeypatch: pytest.Monk
         post("http://rebound.example/", b"{}", [], 5.0)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "ftp://example.org/",
-        "file:///etc/passwd",
-        "http://",
-        "http://user:word@example.org/",
-        "http://a b/",
-        "http://example.org:0/",
-        "http://example.org:99999/",
-        "http://example.org/\r\nX: y",
-        "http://[::1",
-        "http://" + "a" * 3000,
-    ],
+NO_ADDRESSES = (
+    "",
+    "ftp://example.org/",
+    "file:///etc/passwd",
+    "http://",
+    "http://user:word@example.org/",
+    "http://a b/",
+    "http://example.org:0/",
+    "http://example.org:99999/",
+    "http://example.org/\r\nX: y",
+    "http://[::1",
+    "http://" + "a" * 3000,
 )
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
 def test_what_is_no_address_is_refused(address: str):
     with pytest.raises(UsageError, match="webhook: must be an address"):
         checked(address, [])
