@@ -77,7 +77,7 @@ class Engine(ABC):
         if any(len(waveform) > WINDOW_SAMPLES for waveform in waveforms):
             raise ValueError("an engine takes clips of up to 30 s; Transcriber cuts longer ones")
         results: dict[int, Transcript] = {}
-        for frames, members in self._by_context(waveforms, full=options.full_windows).items():
+        for frames, members in self._by_context(waveforms, options).items():
             for first in range(0, len(members), options.batch_size):
                 batch = members[first : first + options.batch_size]
                 features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
@@ -127,11 +127,14 @@ class Engine(ABC):
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
         """The probability of each language code for each clip."""
 
-    def _by_context(self, waveforms: Sequence[Waveform], *, full: bool) -> dict[int, list[int]]:
-        """Clips grouped by the context they need."""
+    def _by_context(self, waveforms: Sequence[Waveform], options: DecodeOptions) -> dict[int, list[int]]:
+        """Clips grouped by the context they need, or that the options ask for."""
         groups: dict[int, list[int]] = {}
+        shortened = options.margin_s is not None and not (self.context.trimmed or self.context.padded or options.full_windows)
         for index, waveform in enumerate(waveforms):
-            groups.setdefault(self.frames(waveform, full=full), []).append(index)
+            own = context_frames(len(waveform) / SAMPLE_RATE, options.margin_s or 0.0)
+            frames = own if shortened else self.frames(waveform, full=options.full_windows)
+            groups.setdefault(frames, []).append(index)
         return groups
 
     def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:
