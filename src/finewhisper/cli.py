@@ -72,6 +72,7 @@ VERBS = {
         "finewhisper.transcribe.run:run",
         "Turn audio or video files into text or subtitles.",
     ),
+    "serve": Verb("finewhisper.serve.config:ServeConfig", "finewhisper.serve.run:run", "Answer clients over the network, many at a time."),
 }
 
 EXIT_USER_ERROR = 2
@@ -125,6 +126,7 @@ _EXTRAS = {
     "ctranslate2": "ct2",
     "_pywhispercpp": "cpp",
     "bitsandbytes": "quant",
+    **dict.fromkeys(("fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn", "websockets"), "serve"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from finewhisper.audio import Seconds
@@ -17,15 +17,42 @@ _TIMES, _LONGEST_UNIT = 4, 200
 
 def finish(segments: Iterable[Segment], duration_s: Seconds) -> tuple[Segment, ...]:
     """Drop empty and looping text, and keep times monotone and inside ``duration_s``; nothing else is changed."""
-    finished: list[Segment] = []
-    for segment in without_repeats([segment for segment in segments if segment.text.strip()]):
-        earliest = finished[-1].end_s if finished else 0.0
-        start_s = min(max(segment.start_s, earliest), duration_s)
-        end_s = min(max(segment.end_s, start_s), duration_s)
+    finishing = Finishing()
+    return (*finishing.take(segments, duration_s), *finishing.rest())
+
+
+class Finishing:
+    """:func:`finish` for a clip that is heard stretch by stretch: what comes out is the same wherever it is cut."""
+
+    def __init__(self) -> None:
+        self._run: list[tuple[Segment, Seconds]] = []  # equal texts in a row, which may turn out to be a loop; the first is given out
+        self._earliest_s: Seconds = 0.0
+
+    def take(self, segments: Iterable[Segment], duration_s: Seconds) -> list[Segment]:
+        """The next segments, none of which ends after ``duration_s``; those that repeat the one before them are held back."""
+        finished = []
+        for segment in segments:
+            if not segment.text.strip():
+                continue
+            if self._run and segment.text.strip() == self._run[0][0].text.strip():
+                self._run.append((segment, duration_s))
+                continue
+            finished += self.rest()
+            self._run = [(segment, duration_s)]
+            finished.append(self._finished(segment, duration_s))
+        return finished
+
+    def rest(self) -> list[Segment]:
+        """What was held back, unless it compresses as only loops do."""
+        run, self._run = self._run, []
+        looping = len(run) > 1 and compression_ratio(" ".join(segment.text for segment, _ in run)) > LOOP_RATIO
+        return [] if looping else [self._finished(segment, duration_s) for segment, duration_s in run[1:]]
+
+    def _finished(self, segment: Segment, duration_s: Seconds) -> Segment:
+        start_s = min(max(segment.start_s, self._earliest_s), duration_s)
+        self._earliest_s = end_s = min(max(segment.end_s, start_s), duration_s)
         text = without_loop(segment.text.strip())
-        words = _words(segment.words, text, start_s, end_s)
-        finished.append(replace(segment, text=text, start_s=start_s, end_s=end_s, words=words))
-    return tuple(finished)
+        return replace(segment, text=text, start_s=start_s, end_s=end_s, words=_words(segment.words, text, start_s, end_s))
 
 
 def _words(words: Iterable[Word], text: str, start_s: Seconds, end_s: Seconds) -> tuple[Word, ...]:
@@ -72,20 +99,3 @@ def _periodic_tail(text: str, unit: int) -> int:
     while at >= unit and text[at] == text[at - unit]:
         at -= 1
     return len(text) - 1 - at + unit
-
-
-def without_repeats(segments: Sequence[Segment]) -> list[Segment]:
-    """Keep the first of a run of equal segments that compresses as only loops do."""
-    kept: list[Segment] = []
-    run: list[Segment] = []
-    for segment in segments:
-        if run and segment.text.strip() != run[0].text.strip():
-            kept += _unlooped(run)
-            run = []
-        run.append(segment)
-    return kept + _unlooped(run)
-
-
-def _unlooped(run: list[Segment]) -> list[Segment]:
-    looping = len(run) > 1 and compression_ratio(" ".join(segment.text for segment in run)) > LOOP_RATIO
-    return run[:1] if looping else run

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from finewhisper import progress as reports
-from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
-from finewhisper.engines.base import Engine
+from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Seconds, Waveform
 from finewhisper.errors import MemoryLimitError
 from finewhisper.transcribe import guards
-from finewhisper.transcribe.finishing import finish
+from finewhisper.transcribe.finishing import Finishing
+from finewhisper.transcribe.listener import Listener, windows_together
 from finewhisper.transcribe.reels import Clip, Reel, Tape, Window, reels
 from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, left_over
-from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.vocabulary import language_code
 
 #: Called with the seconds of audio that have just been transcribed.
@@ -30,8 +30,6 @@ Progress = Callable[[Seconds], None]
 #: How many batches of 30 s windows are collected before they are sorted and decoded: with 16 windows a batch, 16 minutes of audio
 #: (61 MB). More makes batches of like lengths, and so wastes fewer decoder steps; less gives results sooner.
 _LOOK_AHEAD_BATCHES = 2
-#: Shorter windows need less memory and gain more from company, so up to this many times as many share a batch.
-_MOST_TIMES_AS_MANY = 4
 #: A language is taken from the first window that is this sure of it, else from the average of the first few windows.
 _SURE, _LANGUAGE_WINDOWS = 0.5, 4
 #: Windows whose text is told to the next one; more would not fit into the 223 tokens of a prompt.
@@ -78,13 +76,15 @@ class Transcriber:
     """An engine with decoding options and a way to cut long audio.
 
     Args:
-        engine: a loaded model.
+        engine: a loaded model, or one's share of it.
         options: how to decode; ``options.batch_size`` windows of 30 s are decoded together, and up to four times as many shorter ones.
         vad: whether to look for speech first and decode only that; None: for clips longer than 30 s only.
         sequential: decode a recording window after window, each beginning where the model's times ended and told what was said before.
     """
 
-    def __init__(self, engine: Engine, options: DecodeOptions | None = None, *, vad: bool | None = None, sequential: bool = False) -> None:
+    def __init__(
+        self, engine: Listener, options: DecodeOptions | None = None, *, vad: bool | None = None, sequential: bool = False
+    ) -> None:
         self.engine, self.options, self.vad, self.sequential = engine, options or DecodeOptions(), vad, sequential
 
     def transcribe(self, clip: Clip, *, language: str | None = None, progress: Progress | None = None) -> Transcript:
@@ -118,20 +118,55 @@ class Transcriber:
         limit_s = _LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S
         spoken = itertools.repeat(None) if languages is None else languages
         for clip, language in zip(clips, spoken, strict=languages is not None):
-            chosen = language if language is not None else self.options.language
-            waiting.append(_Recording(None if chosen is None else language_code(chosen)))
+            waiting.append(self._recording(language))
             if self.sequential:
-                self._in_turn(waiting[-1], clip, progress)
+                for _ in self._in_turn(waiting[-1], clip, progress):
+                    pass
             for reel in [] if self.sequential else reels(clip, self.vad, self._longest_s):
                 jobs += self._jobs(waiting[-1], reel)
                 if sum(job.duration_s for job in jobs) >= limit_s:
                     self._decode(jobs, progress)
                     jobs = []
             while waiting and waiting[0].done:
-                yield _finished(waiting.popleft(), progress)
+                yield _whole(waiting.popleft(), progress)
         self._decode(jobs, progress)
         for recording in waiting:
-            yield _finished(recording, progress)
+            yield _whole(recording, progress)
+
+    def parts(self, clip: Clip, *, language: str | None = None, progress: Progress | None = None) -> Iterator[Transcript]:
+        """Transcribe one clip and yield what was heard in each stretch as soon as it is decoded, in order.
+
+        The parts' segments, joined, are those of :meth:`transcribe`. The first stretch is short, so that text comes soon; later ones fill
+        batches. A part's ``duration_s`` is how much of the clip has been heard with it; the last part's is the clip's length.
+
+        Args:
+            language: as in :meth:`transcribe`.
+            progress: as in :meth:`transcribe`.
+        """
+        recording, finishing, given = self._recording(language), Finishing(), 0
+        stretches = self._in_turn if self.sequential else self._in_stretches
+        for _ in stretches(recording, clip, progress):
+            heard, given = recording.heard[given:], len(recording.heard)
+            yield _transcript(recording, _finished(finishing, heard), recording.covered_s)
+        _cover_the_end(recording, progress)
+        yield _transcript(recording, finishing.rest(), recording.samples / SAMPLE_RATE)
+
+    def _in_stretches(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
+        """Decode a recording stretch after stretch, each twice as long as the one before until batches are full."""
+        most_s = self.options.batch_size * WINDOW_S
+        stretch_s: Seconds = WINDOW_S
+        for reel in reels(clip, self.vad, self._longest_s):
+            jobs = self._jobs(recording, reel)
+            while jobs:
+                ends_s = itertools.accumulate(job.duration_s for job in jobs)
+                count = max(sum(end_s <= stretch_s for end_s in ends_s), 1)
+                self._decode(jobs[:count], progress)
+                jobs, stretch_s = jobs[count:], min(2 * stretch_s, most_s)
+                yield
+
+    def _recording(self, language: str | None) -> _Recording:
+        chosen = language if language is not None else self.options.language
+        return _Recording(None if chosen is None else language_code(chosen))
 
     @property
     def _longest_s(self) -> Seconds:
@@ -223,11 +258,11 @@ class Transcriber:
             group.sort(key=lambda job: -job.duration_s)
             first = 0
             while first < len(group):
-                size = self.options.batch_size * min(WINDOW_FRAMES // frames, _MOST_TIMES_AS_MANY)
+                size = windows_together(frames, self.options.batch_size)
                 yield group[first : first + size], language
                 first += size
 
-    def _in_turn(self, recording: _Recording, clip: Clip, progress: Progress | None) -> None:
+    def _in_turn(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
         """Decode a recording window after window, as OpenAI's own program does (Radford et al. 2022, section 3.8)."""
         tape, start = Tape(clip), 0
         while len((window := tape.window(start)).waveform):
@@ -242,6 +277,7 @@ class Transcriber:
             recording.heard.append((start, heard))
             _advance(recording, seconds, progress)
             start += max(round(seconds * SAMPLE_RATE), 1)
+            yield
         recording.samples, recording.read = start, True
 
 
@@ -251,14 +287,33 @@ def _advance(recording: _Recording, seconds: Seconds, progress: Progress | None)
         progress(seconds)
 
 
-def _finished(recording: _Recording, progress: Progress | None) -> Transcript:
+def _whole(recording: _Recording, progress: Progress | None) -> Transcript:
     """Put a clip's windows together, in the time of the clip."""
-    duration_s = recording.samples / SAMPLE_RATE
-    _advance(recording, duration_s - recording.covered_s, progress)  # the silence at the end
-    heard = sorted(recording.heard, key=lambda item: item[0])
-    segments = [segment.shifted(start / SAMPLE_RATE) for start, transcript in heard for segment in transcript.segments]
-    language = recording.language or next((transcript.language for _, transcript in heard), "")
-    detected = next((transcript.language_probability for _, transcript in heard), None)
+    _cover_the_end(recording, progress)
+    finishing = Finishing()
+    segments = [*_finished(finishing, recording.heard), *finishing.rest()]
+    return _transcript(recording, segments, recording.samples / SAMPLE_RATE)
+
+
+def _cover_the_end(recording: _Recording, progress: Progress | None) -> None:
+    """Tell the progress of the silence after the last window."""
+    _advance(recording, recording.samples / SAMPLE_RATE - recording.covered_s, progress)
+
+
+def _finished(finishing: Finishing, heard: list[tuple[int, Transcript]]) -> list[Segment]:
+    """The segments of some windows, in order and in the time of the clip, each inside its window."""
+    segments = []
+    for start, transcript in sorted(heard, key=lambda item: item[0]):
+        shifted = (segment.shifted(start / SAMPLE_RATE) for segment in transcript.segments)
+        segments += finishing.take(shifted, (start + round(transcript.duration_s * SAMPLE_RATE)) / SAMPLE_RATE)
+    return segments
+
+
+def _transcript(recording: _Recording, segments: Sequence[Segment], duration_s: Seconds) -> Transcript:
+    """What was heard of a clip, with all that is known of its windows so far."""
+    heard = [transcript for _, transcript in sorted(recording.heard, key=lambda item: item[0])]
+    language = recording.language or next((transcript.language for transcript in heard), "")
+    detected = next((transcript.language_probability for transcript in heard), None)
     probability = detected if recording.probability is None else recording.probability
-    well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for _, transcript in heard))
-    return Transcript(finish(segments, duration_s), language, duration_s, probability, well_timed)
+    well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for transcript in heard))
+    return Transcript(tuple(segments), language, duration_s, probability, well_timed)

@@ -1,0 +1,1 @@
+"""``finewhisper serve``: one loaded model for many clients, over HTTP and WebSockets."""

@@ -1,0 +1,287 @@
+"""What the routes, live captions and jobs call: sound and a wish in, a transcript out.
+
+Each request runs a :class:`finewhisper.transcribe.transcriber.Transcriber` of its own in a thread, with a share of the model's engine, so
+that the server says what the command line says. The event loop only waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from finewhisper import long_audio
+from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
+from finewhisper.engines import load_engine
+from finewhisper.errors import AudioError
+from finewhisper.model import ModelFolder
+from finewhisper.serve.config import ServeConfig
+from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, TooLargeError
+from finewhisper.serve.models import Models
+from finewhisper.serve.worker import SharedEngine, Worker
+from finewhisper.transcribe.reels import Clip
+from finewhisper.transcribe.transcriber import Progress, Transcriber
+from finewhisper.transcribe.wording import Change, changed, changes
+from finewhisper.transcript import DecodeOptions, Task, Transcript
+from finewhisper.vocabulary import Vocabulary, language_code
+
+#: Sound that a request brings: a file, whose name says nothing, or 16 kHz mono samples.
+Sound = Path | Waveform
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client wants to have heard, and how it is to be written."""
+
+    model: str = ""  #: a name; "": the server's first model
+    language: str | None = None  #: a code or name; None: detected
+    task: Task = "transcribe"
+    prompt: str = ""  #: what was said before: names and spellings
+    hotwords: tuple[str, ...] = ()
+    temperature: float = 0.0
+    beam_size: int = 1
+    word_timestamps: bool = False
+    vad: bool | None = None  #: None: look for speech in what is longer than 30 s
+    to_simple: bool = False  #: simplified Chinese characters
+    remove_pun: bool = False  #: no punctuation
+    urgent: bool = False  #: goes before everything that waits: for live captions
+    language_is_default: bool = False  #: nobody named the language, so a model that knows only English may pass over it
+
+    @property
+    def wording(self) -> list[Change]:
+        """What is done to the text."""
+        return changes(to_simple=self.to_simple, remove_pun=self.remove_pun)
+
+
+class Service:
+    """The models of a server and everything that happens to them.
+
+    All methods are called from the event loop, but for those of :attr:`models`.
+
+    Attributes:
+        models: by name.
+        running: how many places are taken.
+
+    Args:
+        config: the server's options.
+        on_batch: called by a worker's thread after each batch, with its windows.
+
+    Raises:
+        ModelError: a folder is no model.
+    """
+
+    def __init__(self, config: ServeConfig, on_batch: Callable[[int, Seconds], None] = lambda windows, audio_s: None) -> None:
+        self.config = config
+        self.running = 0
+        self._on_batch = on_batch
+        self._closing = False
+        self._typical_s: Seconds = 1.0  # that a request takes
+        folders = {name: ModelFolder.open(path) for name, path in config.folders.items()}
+        self.models = Models(folders, self._start_worker)
+        self._pool = ThreadPoolExecutor(config.queue + _MORE_THREADS, thread_name_prefix="request")
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server takes no new work."""
+        return self._closing
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first model is loaded and work is taken."""
+        return not self._closing and (self.models.names[0] in self.models.loaded or self.config.unload_after > 0)
+
+    async def load(self, name: str = "") -> None:
+        """Load a model now, the first one unless named. Raises: as :meth:`Models.use`."""
+
+        def load() -> None:
+            with self.models.use(name):
+                pass
+
+        await asyncio.get_running_loop().run_in_executor(self._pool, load)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place among the requests that the server works on at a time; take one for each request or connection.
+
+        Raises:
+            BusyError: there is none left.
+            ClosingError: the server is shutting down.
+        """
+        if self._closing:
+            raise ClosingError("the server is shutting down; ask another one, or again later")
+        if self.running >= self.config.queue:
+            raise BusyError(f"{self.running} requests are in work already; ask again later", self._typical_s)
+        self.running += 1
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._typical_s += 0.1 * (time.monotonic() - started_s - self._typical_s)
+
+    async def transcript(self, sound: Sound, wish: Wish, *, progress: Progress | None = None) -> Transcript:
+        """All that was heard. When the awaiting task is cancelled, the work is dropped.
+
+        Args:
+            progress: called in the event loop with the seconds of audio that have just been transcribed.
+
+        Raises:
+            AudioError: the sound cannot be decoded; the file's name is not in the message.
+            TooLargeError: it lasts longer than the server takes.
+            UsageError, UnsupportedError: the model cannot do what the wish asks for, or there is no such language.
+            UnknownModelError: there is no such model.
+            ClosingError: the server shut down meanwhile.
+            MemoryLimitError: memory does not hold one window.
+        """
+        loop, request = asyncio.get_running_loop(), _Request()
+        told = None if progress is None else _in_loop(loop, progress)
+
+        def work() -> Transcript:
+            with self._hearing(wish, request) as transcriber, _without_name(sound):
+                return changed(transcriber.transcribe(self._clip(sound, request), progress=told), wish.wording)
+
+        try:
+            return await loop.run_in_executor(self._pool, work)
+        finally:
+            request.cancel()
+
+    async def parts(self, sound: Sound, wish: Wish, *, progress: Progress | None = None) -> AsyncGenerator[Transcript, None]:
+        """What was heard in stretch after stretch of a recording, as soon as it is known; joined, it is :meth:`transcript`'s.
+
+        The language and its probability are in every part that follows the first words, and ``duration_s`` is how much of the recording
+        has been heard. Closing the iterator (:func:`contextlib.aclosing`) drops the rest of the work.
+
+        Args:
+            progress: as in :meth:`transcript`; raises as that does.
+        """
+        loop, request = asyncio.get_running_loop(), _Request()
+        found: asyncio.Queue[Transcript | None] = asyncio.Queue()
+        told = None if progress is None else _in_loop(loop, progress)
+
+        def work() -> None:
+            try:
+                with self._hearing(wish, request) as transcriber, _without_name(sound):
+                    for part in transcriber.parts(self._clip(sound, request), progress=told):
+                        loop.call_soon_threadsafe(found.put_nowait, changed(part, wish.wording))
+            finally:
+                loop.call_soon_threadsafe(found.put_nowait, None)
+
+        working = loop.run_in_executor(self._pool, work)
+        working.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever closes the iterator wants no error
+        try:
+            while (part := await found.get()) is not None:
+                yield part
+            await working
+        finally:
+            request.cancel()
+
+    def drain(self) -> None:
+        """Take no new work from now on; what runs goes on."""
+        self._closing = True
+
+    def close(self) -> None:
+        """End everything at once; what still runs gets a :class:`ClosingError`."""
+        self._closing = True
+        self.models.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start_worker(self, folder: ModelFolder) -> Worker:
+        config = self.config
+        engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
+        return Worker(engine, config.batch_size, lambda batch: self._on_batch(len(batch), sum(map(len, batch)) / SAMPLE_RATE))
+
+    @contextmanager
+    def _hearing(self, wish: Wish, request: _Request) -> Iterator[Transcriber]:
+        """A transcriber for one request, in the request's thread."""
+        with self.models.use(wish.model) as (folder, worker):
+            share = worker.share(urgent=wish.urgent)
+            request.holds(share)
+            options = self._options(wish, folder, share.vocabulary)
+            yield Transcriber(share, options, vad=wish.vad)
+
+    def _options(self, wish: Wish, folder: ModelFolder, vocabulary: Vocabulary) -> DecodeOptions:
+        """What to decode. Raises: UsageError, before anything is decoded."""
+        named = wish.language if vocabulary.multilingual or not wish.language_is_default else None
+        language = None if named is None else language_code(named)
+        timestamps = folder.card.timestamps is not False
+        if language is not None or not vocabulary.multilingual:
+            vocabulary.prompt(language or "en", wish.task, timestamps=timestamps)  # knows what the model cannot do
+        return DecodeOptions(
+            language=language,
+            task=wish.task,
+            timestamps=timestamps,
+            beam_size=wish.beam_size,
+            batch_size=self.config.batch_size,
+            prompt=wish.prompt,
+            hotwords=wish.hotwords,
+            word_timestamps=wish.word_timestamps,
+            temperature=wish.temperature,
+        )
+
+    def _clip(self, sound: Sound, request: _Request) -> Clip:
+        """The sound in pieces, as long as it may be and the client is there."""
+        limit_s = self.config.max_duration
+        if not isinstance(sound, Path):
+            if len(sound) > limit_s * SAMPLE_RATE:
+                raise _too_long(limit_s)
+            return sound
+        return _limited(long_audio.blocks(sound), limit_s, request)
+
+
+#: Threads beyond those of the places: connections that stay open ask now and then.
+_MORE_THREADS = 32
+
+
+class _Request:
+    """What a thread works on, for whoever wants it to stop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._share: SharedEngine | None = None
+        self.gone = False
+
+    def holds(self, share: SharedEngine) -> None:
+        with self._lock:
+            self._share = share
+            if self.gone:
+                share.cancel()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.gone = True
+            if self._share is not None:
+                self._share.cancel()
+
+
+def _limited(pieces: Iterator[Waveform], limit_s: Seconds, request: _Request) -> Iterator[Waveform]:
+    """The pieces of a recording. Raises: TooLargeError as soon as they last too long, however small the file was."""
+    samples = 0
+    for piece in pieces:
+        samples += len(piece)
+        if samples > limit_s * SAMPLE_RATE:
+            raise _too_long(limit_s)
+        if request.gone:
+            raise ClientGoneError("cancelled")
+        yield piece
+
+
+def _too_long(limit_s: Seconds) -> TooLargeError:
+    return TooLargeError(f"the recording lasts longer than the {limit_s:g} s that this server takes; cut it, or raise --max-duration")
+
+
+@contextmanager
+def _without_name(sound: Sound) -> Iterator[None]:
+    """Where an upload is kept is nobody's business."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(str(error).replace(str(sound), "audio")) from error
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, progress: Progress) -> Progress:
+    return lambda seconds: (loop.call_soon_threadsafe(progress, seconds), None)[1]
