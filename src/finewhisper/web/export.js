@@ -1,4 +1,4 @@
-// Transcripts as files, made from the segments as they were edited; the same bytes as `finewhisper transcribe` writes.
+// Transcripts as files, made from the segments as they were edited; the same as `finewhisper transcribe` writes.
 
 import { exactClock, milliseconds } from "./times.js";
 

@@ -28,9 +28,9 @@ export class Queue {
 
   /** Leave it untranscribed, or with what has been understood so far. */
   stop(id) {
-    this.#waiting = this.#waiting.filter((other) => other !== id);
     if (this.#current?.id === id) this.#current.stopper.abort();
-    else this.#library.change(id, { state: "stopped", problem: null });
+    else if (this.#waiting.includes(id)) this.#library.change(id, { state: "stopped", problem: null });
+    this.#waiting = this.#waiting.filter((other) => other !== id);
   }
 
   /** Do not wait until a busy server may be asked again. */

@@ -2,8 +2,10 @@
 
 /* global AudioWorkletProcessor, registerProcessor, sampleRate */
 
+const FRAME = Math.round(sampleRate / 10); // samples
+
 class Capture extends AudioWorkletProcessor {
-  #frame = new Int16Array(Math.round(sampleRate / 10));
+  #frame = new Int16Array(FRAME);
   #filled = 0;
   #on = true;
 
@@ -20,9 +22,9 @@ class Capture extends AudioWorkletProcessor {
     if (this.#on && channels.length) {
       for (const sample of channels[0]) {
         this.#frame[this.#filled++] = Math.round(Math.max(-1, Math.min(1, sample)) * 32767);
-        if (this.#filled === this.#frame.length) {
-          this.#give(this.#frame);
-          this.#frame = new Int16Array(this.#frame.length);
+        if (this.#filled === FRAME) {
+          this.#give(this.#frame); // it is gone afterwards
+          this.#frame = new Int16Array(FRAME);
           this.#filled = 0;
         }
       }

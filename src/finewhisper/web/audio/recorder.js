@@ -21,11 +21,11 @@ export async function record(heard) {
   }
   const { context, source } = connected(stream);
   await context.audioWorklet.addModule(new URL("./capture.js", import.meta.url));
-  const capture = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+  const capture = new AudioWorkletNode(context, "capture", { channelCount: 1, channelCountMode: "explicit" });
   const ended = new Promise((resolve) => {
     capture.port.onmessage = ({ data }) => (data === "end" ? resolve() : heard(data));
   });
-  source.connect(capture);
+  source.connect(capture).connect(context.destination); // silence, but what leads nowhere may not be run
   await context.resume();
   return {
     sampleRate: context.sampleRate,
