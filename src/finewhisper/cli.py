@@ -126,7 +126,7 @@ _EXTRAS = {
     "ctranslate2": "ct2",
     "_pywhispercpp": "cpp",
     "bitsandbytes": "quant",
-    **dict.fromkeys(("fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn", "websockets"), "serve"),
+    **dict.fromkeys(("fastapi", "fastapi_offline", "prometheus_client", "python_multipart", "starlette", "uvicorn", "websockets"), "serve"),
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -16,8 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finewhisper import __version__
 from finewhisper.errors import FinewhisperError
-from finewhisper.serve import health, upstream
-from finewhisper.serve.errors import Fault, fault
+from finewhisper.serve import docs, health, metrics, openai, upstream
+from finewhisper.serve.errors import fault
+from finewhisper.serve.keys import Keys
+from finewhisper.serve.logs import RequestLog
 from finewhisper.serve.service import Service
 
 #: The page, its styles and scripts: all that a browser gets comes from here.
@@ -31,49 +35,55 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(service: Service) -> FastAPI:
-    """All addresses of the server; the first model is loaded when the application starts."""
+    """All addresses of the server; the first model is loaded when the application starts, and everything is unloaded when it ends."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.load()
+        unloading = asyncio.create_task(_unload_idle(service))
         try:
             yield
         finally:
-            service.close()
+            unloading.cancel()
+            await asyncio.to_thread(service.close)
 
     app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(FinewhisperError, _refused)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(Exception, _broken)
-    for module in (health, upstream):
-        app.include_router(module.routes(service))
+    app.include_router(health.routes(service))
+    app.include_router(docs.routes())
+    keys = Keys(service.config)
+    for router in (upstream.routes(service), openai.routes(service), metrics.routes(service.metrics)):
+        app.include_router(router, dependencies=[Depends(keys.required)])
     if WEB.is_dir():
         app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(_Headers)
+    if service.config.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=service.config.cors_origins, allow_methods=["*"], allow_headers=["*"])
+    app.add_middleware(RequestLog, metrics=service.metrics, broken=_answer)
     return app
 
 
+async def _unload_idle(service: Service) -> None:
+    """Now and then, look for models that nobody uses."""
+    after_s = service.config.unload_after
+    while after_s:
+        await asyncio.sleep(min(after_s / 4, 60.0))
+        for name in await asyncio.to_thread(service.models.unload_idle, after_s):
+            _log.info("unloaded %s, unused for %g s", name, after_s)
+
+
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, _as_fault(error))
+    return _answer(request.scope, error)
 
 
-async def _broken(request: Request, error: Exception) -> JSONResponse:
-    """A defect: the client learns that it is one, the log gets the traceback from the server."""
-    return _answer(request, fault(error))
-
-
-def _as_fault(error: Exception) -> Fault:
-    if isinstance(error, HTTPException):
-        return Fault(error.status_code, "not_found_error" if error.status_code == 404 else "invalid_request_error", str(error.detail))
-    return fault(error)
-
-
-def _answer(request: Request, known: Fault) -> JSONResponse:
-    """In the shape of the API that was asked."""
-    content: dict[str, Any] = {"error": {"message": known.message, "type": known.kind, "param": None, "code": None}}
-    if request.url.path.startswith("/recognition"):
-        content = {"code": known.status, "msg": known.message}
-    headers = {} if known.retry_after_s is None else {"Retry-After": str(max(round(known.retry_after_s), 1))}
+def _answer(scope: Scope, error: Exception) -> JSONResponse:
+    """An error in the shape of the API that was asked."""
+    known = fault(error)
+    content = upstream.refusal(error) if scope["path"].startswith("/recognition") else openai.refusal(error)
+    headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else {}
+    if known.retry_after_s is not None:
+        headers["Retry-After"] = str(max(math.ceil(known.retry_after_s), 1))
     return JSONResponse(content, known.status, headers)
 
 
@@ -90,7 +100,8 @@ class _Headers:
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                own = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in _HEADERS if header[0] not in own)]
             await send(message)
 
         await self._app(scope, receive, sent)

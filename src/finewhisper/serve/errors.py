@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starlette.exceptions import HTTPException
+
 from finewhisper.audio import Seconds
 from finewhisper.errors import AudioError, FinewhisperError, UnsupportedError, UsageError
 
@@ -63,6 +65,11 @@ class Fault:
     message: str
     retry_after_s: Seconds | None = None
 
+    @property
+    def code(self) -> str | None:
+        """OpenAI's name of the error, where programs may look for it."""
+        return {401: "invalid_api_key", 404: "model_not_found" if "model" in self.message else None}.get(self.status)
+
 
 _KINDS: tuple[tuple[type[FinewhisperError], int, str], ...] = (
     (KeyRefusedError, 401, "authentication_error"),
@@ -79,6 +86,8 @@ _KINDS: tuple[tuple[type[FinewhisperError], int, str], ...] = (
 
 def fault(error: Exception) -> Fault:
     """What to tell a client of an error; of a defect, no more than that it is one."""
+    if isinstance(error, HTTPException):
+        return Fault(error.status_code, "invalid_request_error" if error.status_code < 500 else "server_error", str(error.detail))
     for kind, status, name in _KINDS:
         if isinstance(error, kind):
             return Fault(status, name, str(error), error.retry_after_s if isinstance(error, BusyError) else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from types import FrameType
 
@@ -11,6 +10,7 @@ import uvicorn
 
 from finewhisper.audio import Seconds
 from finewhisper.progress import note
+from finewhisper.serve import logs
 from finewhisper.serve.app import create_app
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.service import Service
@@ -26,7 +26,7 @@ def run(config: ServeConfig) -> None:
         ModelError, UnsupportedError, MissingExtraError: as :func:`finewhisper.engines.load_engine`.
         UsageError: the port is taken.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logs.set_up(config.log_format)
     service = Service(config)
     settings = uvicorn.Config(
         create_app(service),

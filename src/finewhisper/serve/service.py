@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from finewhisper.errors import AudioError
 from finewhisper.model import ModelFolder
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, TooLargeError
+from finewhisper.serve.metrics import Metrics
 from finewhisper.serve.models import Models
 from finewhisper.serve.worker import SharedEngine, Worker
 from finewhisper.transcribe.reels import Clip
@@ -65,24 +66,27 @@ class Service:
 
     Attributes:
         models: by name.
+        metrics: counters for whoever watches.
         running: how many places are taken.
 
     Args:
         config: the server's options.
-        on_batch: called by a worker's thread after each batch, with its windows.
 
     Raises:
         ModelError: a folder is no model.
     """
 
-    def __init__(self, config: ServeConfig, on_batch: Callable[[int, Seconds], None] = lambda windows, audio_s: None) -> None:
+    def __init__(self, config: ServeConfig) -> None:
         self.config = config
+        self.metrics = Metrics()
         self.running = 0
-        self._on_batch = on_batch
         self._closing = False
         self._typical_s: Seconds = 1.0  # that a request takes
         folders = {name: ModelFolder.open(path) for name, path in config.folders.items()}
         self.models = Models(folders, self._start_worker)
+        self.metrics.watch("running_requests", "Requests that are worked on.", lambda: self.running)
+        self.metrics.watch("waiting_windows", "Windows that wait for an engine.", lambda: self.models.waiting)
+        self.metrics.watch("loaded_models", "Models in memory.", lambda: len(self.models.loaded))
         self._pool = ThreadPoolExecutor(config.queue + _MORE_THREADS, thread_name_prefix="request")
 
     @property
@@ -193,7 +197,7 @@ class Service:
     def _start_worker(self, folder: ModelFolder) -> Worker:
         config = self.config
         engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads)
-        return Worker(engine, config.batch_size, lambda batch: self._on_batch(len(batch), sum(map(len, batch)) / SAMPLE_RATE))
+        return Worker(engine, config.batch_size, lambda batch: self.metrics.decoded(len(batch), sum(map(len, batch)) / SAMPLE_RATE))
 
     @contextmanager
     def _hearing(self, wish: Wish, request: _Request) -> Iterator[Transcriber]:

@@ -9,17 +9,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, field_validator
+from pydantic import field_validator
 
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
+from finewhisper.serve.schemas import FormOptions, form, refusals
 from finewhisper.serve.service import Service, Wish
 from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
 from finewhisper.transcript import Segment, Task, Transcript
 
 
-class UpstreamOptions(BaseModel):
+class UpstreamOptions(FormOptions):
     """The fields beside the recording, in the form or in the address."""
 
     to_simple: bool = True
@@ -48,8 +49,10 @@ class UpstreamOptions(BaseModel):
 def routes(service: Service) -> APIRouter:
     """The two addresses."""
     router = APIRouter(tags=["upstream"])
+    problems = refusals(refusal(ValueError()))
+    described = form(UpstreamOptions, "audio", in_address=True)
 
-    @router.post("/recognition", summary="Transcribe a recording")
+    @router.post("/recognition", summary="Transcribe a recording", responses=problems, openapi_extra=described)
     async def recognition(request: Request) -> dict[str, Any]:
         async with received(request, service.config, "audio") as upload:
             wish = upload.options(UpstreamOptions).wish()
@@ -57,7 +60,14 @@ def routes(service: Service) -> APIRouter:
                 heard = await while_connected(request, service.transcript(upload.path, wish))
         return {"results": [_result(segment) for segment in heard.segments], "code": 0}
 
-    @router.post("/recognition_stream", summary="Transcribe a recording, segment by segment")
+    @router.post(
+        "/recognition_stream",
+        summary="Transcribe a recording, segment by segment",
+        response_class=StreamingResponse,
+        responses=problems
+        | {200: {"description": "JSON objects, each followed by a zero byte.", "content": {"application/octet-stream": {}}}},
+        openapi_extra=described,
+    )
     async def recognition_stream(request: Request) -> StreamingResponse:
         async with AsyncExitStack() as held:
             upload = await held.enter_async_context(received(request, service.config, "audio"))

@@ -1,0 +1,48 @@
+"""API keys: who may ask."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from fastapi import Request
+
+from finewhisper.errors import UsageError
+from finewhisper.serve.config import ServeConfig
+from finewhisper.serve.errors import KeyRefusedError
+
+
+class Keys:
+    """The keys of a server; without any, everybody may ask."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        keys = list(config.api_keys)
+        if config.api_key_file is not None:
+            try:
+                lines = config.api_key_file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"--api-key-file: {config.api_key_file} cannot be read ({error})") from error
+            keys += [line.strip() for line in lines if line.strip()]
+            if not keys:
+                raise UsageError(f"--api-key-file: {config.api_key_file} holds no key; write one a line")
+        self._digests = [_digest(key) for key in keys]
+
+    @property
+    def needed(self) -> bool:
+        return bool(self._digests)
+
+    def accepts(self, key: str) -> bool:
+        """Whether a key is one of them; takes as long whichever it is and however much of it is right."""
+        offered = _digest(key)
+        matches = [hmac.compare_digest(offered, digest) for digest in self._digests]
+        return any(matches) or not self._digests
+
+    async def required(self, request: Request) -> None:
+        """Let a request pass that brings a key. Raises: KeyRefusedError."""
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        if not self.accepts(key.strip() if kind.lower() == "bearer" else ""):
+            raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY"')
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

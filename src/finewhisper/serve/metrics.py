@@ -1,0 +1,53 @@
+"""What a monitoring system asks for, in Prometheus' own format at ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from finewhisper.audio import Seconds
+
+
+class Metrics:
+    """The counters of one server; a registry of their own, so that a process may hold several servers."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter("finewhisper_requests", "Requests answered.", ["method", "route", "status"], registry=registry)
+        self._took = Histogram(
+            "finewhisper_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ["route"],
+            buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300),
+            registry=registry,
+        )
+        self._batches = Histogram("finewhisper_batch_windows", "Windows decoded together.", buckets=(1, 2, 4, 8, 16, 32), registry=registry)
+        self._heard = Counter("finewhisper_audio_seconds", "Seconds of audio decoded.", registry=registry)
+
+    def watch(self, name: str, help_text: str, value: Callable[[], float]) -> None:
+        """A number that is read whenever somebody asks."""
+        Gauge(f"finewhisper_{name}", help_text, registry=self.registry).set_function(value)
+
+    def answered(self, method: str, route: str, status: int, took_s: Seconds) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._took.labels(route).observe(took_s)
+
+    def decoded(self, windows: int, audio_s: Seconds) -> None:
+        """A batch; called in the worker's thread."""
+        self._batches.observe(windows)
+        self._heard.inc(audio_s)
+
+
+def routes(metrics: Metrics) -> APIRouter:
+    """``/metrics``."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/metrics", summary="Counters for Prometheus", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def show() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

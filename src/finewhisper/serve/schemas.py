@@ -1,0 +1,45 @@
+"""How forms with a recording are described at ``/openapi.json``: we read them ourselves, so FastAPI cannot know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FormOptions(BaseModel):
+    """The fields of a form beside its recording; those that a server does not know are passed over, as clients send many."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+def form(options: type[FormOptions], sound: str, *, in_address: bool = False) -> dict[str, Any]:
+    """What to add to a route's description.
+
+    Args:
+        sound: the field that holds the recording.
+        in_address: whether options may also stand in the address.
+    """
+    described = options.model_json_schema()
+    fields: dict[str, Any] = {sound: {"type": "string", "format": "binary", "description": "The recording, in any format."}}
+    fields |= described["properties"]
+    schema = {"type": "object", "required": [sound], "properties": fields}
+    body = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    query = [
+        {"name": name, "in": "query", "required": False, "description": field.get("description", ""), "schema": field}
+        for name, field in described["properties"].items()
+    ]
+    return {"requestBody": body} | ({"parameters": query} if in_address else {})
+
+
+def refusals(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What may go wrong with any request that brings a recording."""
+    reasons = {
+        400: "The recording cannot be decoded, or a field is wrong.",
+        401: "An API key is missing or wrong.",
+        404: "There is no such model.",
+        413: "The recording is too large or too long.",
+        429: "The server is busy; the header Retry-After says when to ask again.",
+        503: "The server is shutting down.",
+    }
+    return {status: {"description": reason, "content": {"application/json": {"example": example}}} for status, reason in reasons.items()}
