@@ -17,7 +17,7 @@ def shown(page: Any, view: str, clip: Path) -> None:
         page.route("**/recognition_stream", lambda route: route.fulfill(status=500, body="{}"))
     if view in {"recording", "problem"}:
         page.set_input_files("#files", clip)
-        page.wait_for_selector("#history li.done" if view == "recording" else "#problem .notice")
+        page.wait_for_selector("#history li.done" if view == "recording" else "#problem .notice", state="attached")
     if view == "live":
         page.click("#record")
         page.wait_for_selector("#said li")
