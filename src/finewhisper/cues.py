@@ -31,7 +31,7 @@ class Cue:
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """What must not be broken: a word, or a character of a script without spaces with its punctuation."""
 
     text: str
@@ -47,7 +47,7 @@ def cues(transcript: Transcript, layout: Layout) -> list[Cue]:
 def _cues(segment: Segment, layout: Layout, space: str) -> list[Cue]:
     if not layout.max_line_width:
         return [Cue(segment.start_s, segment.end_s, (one_line(segment.text),))]
-    lines = _lines(_pieces(segment, space), layout.max_line_width, space)
+    lines = _lines(pieces(segment, space), layout.max_line_width, space)
     step = layout.max_line_count or len(lines) or 1
     shown = [lines[first : first + step] for first in range(0, len(lines), step)]
     edges = [(group[0][0].start_s, group[-1][-1].end_s) for group in shown]
@@ -60,9 +60,9 @@ def _cues(segment: Segment, layout: Layout, space: str) -> list[Cue]:
     ]
 
 
-def _lines(pieces: Sequence[_Piece], width: int, space: str) -> list[list[_Piece]]:
+def _lines(pieces: Sequence[Piece], width: int, space: str) -> list[list[Piece]]:
     """Fill lines in order; a piece that is wider than a line has one of its own."""
-    lines: list[list[_Piece]] = []
+    lines: list[list[Piece]] = []
     used = 0
     for piece in pieces:
         needed = columns(piece.text)
@@ -75,18 +75,19 @@ def _lines(pieces: Sequence[_Piece], width: int, space: str) -> list[list[_Piece
     return lines
 
 
-def _pieces(segment: Segment, space: str) -> list[_Piece]:
+def pieces(segment: Segment, space: str) -> list[Piece]:
+    """The words of a phrase, or the characters of a script without spaces; where their times are not known, its own is shared out."""
     if segment.words:
-        return [_Piece(one_line(word.text), word.start_s, word.end_s) for word in segment.words]
+        return [Piece(one_line(word.text), word.start_s, word.end_s) for word in segment.words]
     texts = one_line(segment.text).split(" ") if space else _glyphs(one_line(segment.text))
     total = max(sum(map(len, texts)), 1)
-    pieces, before = [], 0
+    found, before = [], 0
     for text in texts:
         after = before + len(text)
         start_s, end_s = (segment.start_s + (segment.end_s - segment.start_s) * part / total for part in (before, after))
-        pieces.append(_Piece(text, start_s, end_s))
+        found.append(Piece(text, start_s, end_s))
         before = after
-    return pieces
+    return found
 
 
 def _glyphs(text: str) -> list[str]:

@@ -32,6 +32,7 @@ class DecodeOptions:
         0.8,
         1.0,
     )  #: temperatures to decode a window with whose text loops, one after the other; those of OpenAI
+    margin_s: Seconds | None = None  #: silence that ends the context of a model that needs full windows; None: those. Text may loop.
 
 
 @dataclass(frozen=True)

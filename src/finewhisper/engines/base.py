@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
+from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Seconds, Waveform
 from finewhisper.engines.words import TokenTimes, with_words
 from finewhisper.errors import MemoryLimitError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
@@ -71,7 +71,7 @@ class Engine(ABC):
         if any(len(waveform) > WINDOW_SAMPLES for waveform in waveforms):
             raise ValueError("an engine takes clips of up to 30 s; Transcriber cuts longer ones")
         results: dict[int, Transcript] = {}
-        for frames, members in self._by_context(waveforms).items():
+        for frames, members in self._by_context(waveforms, options.margin_s).items():
             for first in range(0, len(members), options.batch_size):
                 batch = members[first : first + options.batch_size]
                 features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
@@ -110,11 +110,13 @@ class Engine(ABC):
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
         """The probability of each language code for each clip."""
 
-    def _by_context(self, waveforms: Sequence[Waveform]) -> dict[int, list[int]]:
-        """Clips grouped by the context they need; a model that never learnt short contexts always gets 30 s."""
+    def _by_context(self, waveforms: Sequence[Waveform], margin_s: Seconds | None) -> dict[int, list[int]]:
+        """Clips grouped by the context they need; a model that never learnt short contexts gets 30 s, unless a margin is asked for."""
         groups: dict[int, list[int]] = {}
         for index, waveform in enumerate(waveforms):
-            groups.setdefault(self.frames(waveform), []).append(index)
+            shortened = margin_s is not None and not self.context.trimmed
+            frames = context_frames(len(waveform) / SAMPLE_RATE, margin_s or 0.0) if shortened else self.frames(waveform)
+            groups.setdefault(frames, []).append(index)
         return groups
 
     def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:

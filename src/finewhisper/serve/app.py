@@ -21,6 +21,8 @@ from finewhisper.errors import FinewhisperError
 from finewhisper.serve import docs, health, metrics, openai, upstream
 from finewhisper.serve.errors import fault
 from finewhisper.serve.keys import Keys
+from finewhisper.serve.live import realtime, socket
+from finewhisper.serve.live.connections import Connections
 from finewhisper.serve.logs import RequestLog
 from finewhisper.serve.service import Service
 
@@ -55,6 +57,9 @@ def create_app(service: Service) -> FastAPI:
     keys = Keys(service.config)
     for router in (upstream.routes(service), openai.routes(service), metrics.routes(service.metrics)):
         app.include_router(router, dependencies=[Depends(keys.required)])
+    connections = Connections(service, keys)
+    for sockets in (socket, realtime):
+        app.include_router(sockets.routes(connections))
     if WEB.is_dir():
         app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
     app.add_middleware(_Headers)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
+from finewhisper.serve.live.config import LiveConfig
 
 
 class ServeConfig(Config):
@@ -53,6 +54,8 @@ class ServeConfig(Config):
 
     log_format: Literal["text", "json"] = "text"
     """Lines for people, or one JSON object a line."""
+
+    live: LiveConfig = LiveConfig()
 
     @field_validator("model")
     @classmethod

@@ -51,6 +51,7 @@ class Wish:
     to_simple: bool = False  #: simplified Chinese characters
     remove_pun: bool = False  #: no punctuation
     urgent: bool = False  #: goes before everything that waits: for live captions
+    draft: bool = False  #: heard once and in a short context, also by a model that has not learnt them
     language_is_default: bool = False  #: nobody named the language, so a model that knows only English may pass over it
 
     @property
@@ -225,6 +226,8 @@ class Service:
             hotwords=wish.hotwords,
             word_timestamps=wish.word_timestamps,
             temperature=wish.temperature,
+            margin_s=DRAFT_MARGIN_S if wish.draft else None,
+            fallback=() if wish.draft else DecodeOptions.fallback,
         )
 
     def _clip(self, sound: Sound, request: _Request) -> Clip:
@@ -237,6 +240,9 @@ class Service:
         return _limited(long_audio.blocks(sound), limit_s, request)
 
 
+#: Silence after a draft for a model that has not learnt short contexts. English sentences cut after 2 to 16 s, tiny.en in int8: with 8 s
+#: the text differs from that of the full context in 3 % of the words and takes 0.3 of the time; with 5 s in 12 %, and some of it loops.
+DRAFT_MARGIN_S: Seconds = 8.0
 #: Threads beyond those of the places: connections that stay open ask now and then.
 _MORE_THREADS = 32
 

@@ -34,18 +34,30 @@ _MAGIC = b"lmgg"  # "ggml" as a little-endian number
 
 def speech_probabilities(waveform: Waveform) -> Probabilities:
     """How likely each 32 ms of a 16 kHz waveform hold speech; the last chunk is filled up with silence. Shape (chunks,)."""
-    if not len(waveform):
-        return np.zeros(0, dtype=np.float32)
-    weights = _weights()
-    chunks = math.ceil(len(waveform) / CHUNK_SAMPLES)
-    padded = np.pad(waveform, (_CONTEXT, chunks * CHUNK_SAMPLES - len(waveform)))
-    overlapping = np.lib.stride_tricks.sliding_window_view(padded, _CONTEXT + CHUNK_SAMPLES)[::CHUNK_SAMPLES]  # (chunks, 576)
-    state = (np.zeros(128, dtype=np.float32), np.zeros(128, dtype=np.float32))
-    judged = []
-    for first in range(0, chunks, _BLOCK):
-        probabilities, state = _recurrent(weights, _convolved(weights, overlapping[first : first + _BLOCK]), state)
-        judged.append(probabilities)
-    return np.concatenate(judged)
+    return Detector().judge(np.pad(waveform, (0, -len(waveform) % CHUNK_SAMPLES)))
+
+
+class Detector:
+    """The detector on sound that arrives piece by piece: it remembers what it has heard."""
+
+    def __init__(self) -> None:
+        self._before = np.zeros(_CONTEXT, dtype=np.float32)  # the end of the chunk before
+        self._state = (np.zeros(128, dtype=np.float32), np.zeros(128, dtype=np.float32))
+
+    def judge(self, waveform: Waveform) -> Probabilities:
+        """How likely each 32 ms of the next samples, which are whole chunks, hold speech. Shape (chunks,)."""
+        if not len(waveform):
+            return np.zeros(0, dtype=np.float32)
+        weights = _weights()
+        joined = np.concatenate([self._before, waveform], dtype=np.float32)
+        self._before = joined[-_CONTEXT:].copy()
+        overlapping = np.lib.stride_tricks.sliding_window_view(joined, _CONTEXT + CHUNK_SAMPLES)[::CHUNK_SAMPLES]  # (chunks, 576)
+        judged = []
+        for first in range(0, len(overlapping), _BLOCK):
+            hidden = _convolved(weights, overlapping[first : first + _BLOCK])
+            probabilities, self._state = _recurrent(weights, hidden, self._state)
+            judged.append(probabilities)
+        return np.concatenate(judged)
 
 
 def _convolved(weights: dict[str, Array], samples: Array) -> Array:

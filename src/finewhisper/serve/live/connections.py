@@ -1,0 +1,148 @@
+"""What all live sockets have in common: who may open one, how many there are, and how messages come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from finewhisper.errors import FinewhisperError, UsageError
+from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, KeyRefusedError, TooLargeError, fault
+from finewhisper.serve.keys import Keys
+from finewhisper.serve.live.config import LiveConfig
+from finewhisper.serve.service import Service
+
+#: Reasons to close a socket (RFC 6455, section 7.4.1, and the registry it founded).
+NORMAL, POLICY, TOO_BIG, DEFECT, TRY_AGAIN = 1000, 1008, 1009, 1011, 1013
+
+#: How OpenAI's clients in browsers hand over a key.
+_KEY_PROTOCOL = "openai-insecure-api-key."
+
+
+class Connections:
+    """The live sockets of a server."""
+
+    def __init__(self, service: Service, keys: Keys) -> None:
+        self.service, self.config, self._keys = service, service.config.live, keys
+        self.count = 0
+        logging.getLogger("uvicorn.error").addFilter(_without_query)
+
+    @contextmanager
+    def place(self, socket: WebSocket) -> Iterator[None]:
+        """A place for a socket.
+
+        Raises:
+            KeyRefusedError: it brings no key, or a wrong one.
+            UsageError: it was opened by a page of another origin that may not call the server.
+            BusyError: there is none left.
+            ClosingError: the server is shutting down.
+        """
+        self._check_origin(socket)
+        if not self._keys.accepts(_key(socket)):
+            raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY", or ?key=KEY')
+        if self.service.closing:
+            raise ClosingError("the server is shutting down; ask another one, or again later")
+        if self.count >= self.config.sockets:
+            raise BusyError(f"{self.count} sockets are open already; come again later", retry_after_s=10.0)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+    def _check_origin(self, socket: WebSocket) -> None:
+        """Browsers let any page open a socket to any server, and only say which page it was."""
+        origin = socket.headers.get("origin")
+        allowed = self.service.config.cors_origins
+        if origin is None or origin in allowed or "*" in allowed or urlsplit(origin).netloc == socket.headers.get("host"):
+            return
+        raise UsageError(f"pages of {origin} may not call this server; start it with --cors-origins {origin}")
+
+
+def _key(socket: WebSocket) -> str:
+    """From the header, or where browsers can put it: in the address, or among OpenAI's subprotocols."""
+    kind, _, key = socket.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return key.strip()
+    offered = (name for name in socket.scope.get("subprotocols", ()) if name.startswith(_KEY_PROTOCOL))
+    return socket.query_params.get("key", "") or next(offered, "").removeprefix(_KEY_PROTOCOL)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """uvicorn logs the address of every socket, and a key may be in it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
+    return True
+
+
+class Messages:
+    """The two directions of an accepted socket."""
+
+    def __init__(self, socket: WebSocket, config: LiveConfig) -> None:
+        self._socket, self._config = socket, config
+
+    async def receive(self) -> bytes | dict[str, Any]:
+        """The next message: sound, or an object.
+
+        Raises:
+            ClientGoneError: the client went away, or was silent for too long.
+            TooLargeError: it is larger than a message may be.
+            UsageError: it is text but no JSON object.
+        """
+        try:
+            message = await asyncio.wait_for(self._socket.receive(), self._config.idle_s)
+        except asyncio.TimeoutError:
+            raise IdleError(f"no message came for {self._config.idle_s:g} s") from None
+        if message["type"] == "websocket.disconnect":
+            raise ClientGoneError("the client went away")
+        data = message.get("bytes")
+        text = message.get("text")
+        if max(len(data or b""), len(text or "")) > self._config.frame_bytes:
+            raise TooLargeError(f"a message is larger than {self._config.frame_bytes} bytes; send the sound in smaller pieces")
+        return data if data is not None else _object(text or "")
+
+    async def send(self, content: dict[str, Any]) -> None:
+        """Send an object. Raises: ClientGoneError where the client does not take it."""
+        text = json.dumps(content, ensure_ascii=False)
+        try:
+            await asyncio.wait_for(self._socket.send_text(text), self._config.send_timeout_s)
+        except asyncio.TimeoutError:
+            raise ClientGoneError(f"the client did not read for {self._config.send_timeout_s:g} s") from None
+        except (WebSocketDisconnect, RuntimeError) as error:
+            raise ClientGoneError("the client went away") from error
+
+    async def close(self, code: int) -> None:
+        """Close the socket, unless that has happened."""
+        with suppress(WebSocketDisconnect, RuntimeError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._socket.close(code), self._config.send_timeout_s)
+
+
+class IdleError(FinewhisperError):
+    """A client has said nothing for too long."""
+
+
+def closing_code(error: Exception) -> int:
+    """Why a socket is closed."""
+    if isinstance(error, (BusyError, ClosingError)):
+        return TRY_AGAIN
+    if isinstance(error, TooLargeError):
+        return TOO_BIG
+    if isinstance(error, (IdleError, KeyRefusedError)):
+        return POLICY
+    return DEFECT if fault(error).status >= 500 else POLICY
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UsageError("a text message must be a JSON object; sound is sent in binary messages")
+    return content

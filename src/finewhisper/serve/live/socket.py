@@ -1,0 +1,162 @@
+"""``/v1/listen``: sound in binary messages, words in JSON messages. docs/live.md describes the protocol."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from starlette.websockets import WebSocket
+
+from finewhisper.audio import SAMPLE_RATE, Seconds
+from finewhisper.errors import UsageError
+from finewhisper.serve.errors import ClientGoneError, TooLargeError, fault
+from finewhisper.serve.live.agreement import LiveWord
+from finewhisper.serve.live.connections import NORMAL, Connections, Messages, closing_code
+from finewhisper.serve.live.conversation import Conversation
+from finewhisper.serve.live.ear import Ear
+from finewhisper.serve.live.session import Event, Final, Partial, Session
+from finewhisper.serve.live.sound import Decoder, decoder
+from finewhisper.serve.service import Wish
+from finewhisper.transcript import Task
+from finewhisper.vocabulary import language_code
+
+_log = logging.getLogger(__name__)
+
+
+class ListenOptions(BaseModel):
+    """What the address says."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str = ""
+    language: str | None = None
+    task: Task = "transcribe"
+    encoding: Literal["pcm_s16le", "pcm_f32le", "opus"] = "pcm_s16le"
+    sample_rate: int = SAMPLE_RATE
+    to_simple: bool = False
+    remove_pun: bool = False
+
+    @field_validator("language")
+    @classmethod
+    def _detected(cls, language: str | None) -> str | None:
+        return None if language in {None, "", "None", "auto"} else language_code(language or "")
+
+    @classmethod
+    def of(cls, socket: WebSocket) -> ListenOptions:
+        """Those of a socket. Raises: UsageError naming each that is wrong."""
+        try:
+            return cls.model_validate(dict(socket.query_params))
+        except ValidationError as error:
+            raise UsageError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
+
+    def wish(self) -> Wish:
+        return Wish(self.model, self.language, self.task, to_simple=self.to_simple, remove_pun=self.remove_pun)
+
+
+def routes(connections: Connections) -> APIRouter:
+    """The address."""
+    router = APIRouter()
+
+    @router.websocket("/v1/listen")
+    async def listen(socket: WebSocket) -> None:
+        await socket.accept()
+        messages = Messages(socket, connections.config)
+        try:
+            with connections.place(socket):
+                await _listen(connections, socket, messages)
+            await messages.close(NORMAL)
+        except ClientGoneError:
+            await messages.close(NORMAL)
+        except Exception as error:
+            known = fault(error)
+            if known.status >= 500:
+                _log.exception("a live session broke off")
+            try:
+                await messages.send({"type": "error", "code": known.kind, "message": known.message})
+            except ClientGoneError:
+                return
+            await messages.close(closing_code(error))
+
+    return router
+
+
+async def _listen(connections: Connections, socket: WebSocket, messages: Messages) -> None:
+    """Serve one client until its sound has ended and was heard."""
+    options = ListenOptions.of(socket)
+    model = connections.service.models.resolve(options.model)
+    sounds = decoder(options.encoding, options.sample_rate)
+    try:
+        await connections.service.load(model)
+        session = Session(connections.config)
+
+        async def send(events: Sequence[Event]) -> None:
+            for content in contents(events):
+                await messages.send(content)
+
+        conversation = Conversation(session, Ear(connections.service, options.wish()).hear, send, connections.config)
+        await messages.send({"type": "ready", "session": uuid.uuid4().hex, "model": model})
+        await conversation.run(_receiving(conversation, messages, sounds))
+        await messages.send({"type": "done", "duration": _rounded(session.duration_s)})
+    finally:
+        sounds.close()
+
+
+async def _receiving(conversation: Conversation, messages: Messages, sounds: Decoder) -> None:
+    """Bring the sound that comes; after its end, only see whether the client is still there."""
+    session = conversation.session
+    while True:
+        message = await messages.receive()
+        if session.ended:
+            continue
+        try:
+            if isinstance(message, bytes):
+                async for piece in sounds.feed(message):
+                    await conversation.sound(piece)
+            elif message.get("type") == "end":
+                async for piece in sounds.finish():
+                    await conversation.sound(piece)
+                await conversation.tell(session.end())
+            else:
+                raise UsageError(f'there is no message of the type {message.get("type")!r}; send sound, or {{"type": "end"}}')
+        except TooLargeError as error:  # what was heard so far is not lost
+            await messages.send({"type": "error", "code": "session_limit", "message": str(error)})
+            await conversation.tell(session.end())
+
+
+def contents(events: Iterable[Event]) -> Iterable[dict[str, Any]]:
+    """The messages for some events; that somebody began or stopped speaking is not told here."""
+    for event in events:
+        if isinstance(event, Partial):
+            yield {
+                "type": "partial",
+                **_stretch(event),
+                "text": "".join(word.text for word in event.words),
+                "words": _words(event.words),
+                "confirmed": event.confirmed,
+            }
+        elif isinstance(event, Final) and (event.text or event.shown):
+            words = _words(event.words)
+            yield {
+                "type": "final",
+                "id": event.utterance,
+                **_stretch(event),
+                "text": event.text,
+                "language": event.language,
+                "words": words,
+            }
+
+
+def _stretch(event: Partial | Final) -> dict[str, Seconds]:
+    return {"start": _rounded(event.start_s), "end": _rounded(event.end_s)}
+
+
+def _words(words: Iterable[LiveWord]) -> list[dict[str, Any]]:
+    return [{"word": word.text, "start": _rounded(word.start_s), "end": _rounded(word.end_s)} for word in words]
+
+
+def _rounded(seconds: Seconds) -> Seconds:
+    return round(seconds, 3)
