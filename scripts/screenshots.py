@@ -32,8 +32,8 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1180, "height": 760}, "locale":
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 780}, "locale": "en-GB", "is_mobile": True, "has_touch": True}
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
-<match><test name="family"><string>system-ui</string></test>
-<edit name="family" mode="assign" binding="strong"><string>Inter</string><string>WenQuanYi Micro Hei</string></edit></match>
+<match><test name="family" compare="not_eq"><string>monospace</string></test>
+<edit name="family" mode="prepend_first" binding="strong"><string>Inter</string><string>WenQuanYi Micro Hei</string></edit></match>
 </fontconfig>"""
 
 
@@ -70,7 +70,11 @@ def _server(model: Path, log: Path) -> Iterator[str]:
 @contextmanager
 def _browser(clip: Path, fonts: Path) -> Iterator[Browser]:
     """A browser whose microphone is the clip."""
-    microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={clip}%noloop"]
+    microphone = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={clip}%noloop",
+    ]
     with sync_playwright() as driver:
         yield driver.chromium.launch(
             executable_path=shutil.which("chromium"),
@@ -87,13 +91,14 @@ def _pictures(browser: Browser, address: str, clip: Path, folder: Path) -> None:
     _picture(page, folder, "page-transcript")
     page.emulate_media(color_scheme="dark")
     page.click("#switch-language")
+    page.mouse.move(0, 0)
     _picture(page, folder, "page-transcript-dark-zh")
     page.context.close()
 
     page = _opened(browser, address, DESKTOP)
     page.click("#record")
-    page.wait_for_selector("#said li:nth-child(3)", timeout=MINUTE_S * 1000)
-    page.wait_for_selector("#unsure:not(:empty)", timeout=MINUTE_S * 1000)
+    page.wait_for_selector("#said li", timeout=2 * MINUTE_S * 1000)
+    page.wait_for_selector("#unsure:not(:empty)", timeout=2 * MINUTE_S * 1000)
     _picture(page, folder, "page-live")
     page.click("#discard")
     page.context.close()

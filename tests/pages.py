@@ -8,7 +8,7 @@ from typing import Any
 #: What the page asks for a file's text; tests that need a certain answer give it themselves.
 STREAM = "**/recognition_stream"
 #: The machine may be busy with something else.
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 def until(page: Any, condition: str) -> None:

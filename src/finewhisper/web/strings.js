@@ -136,8 +136,8 @@ const english = {
   dismiss: "Dismiss",
   details: "Details",
   errors: {
-    busy: (wait) => ({ title: "The server is busy", advice: `It is tried again in ${wait} s. You can leave this page open.` }),
-    stopping: (wait) => ({ title: "The server is restarting", advice: `It is tried again in ${wait} s.` }),
+    busy: (wait) => ({ title: "The server is busy", advice: `This page asks again in ${wait} s. Keep it open.` }),
+    stopping: (wait) => ({ title: "The server is restarting", advice: `This page asks again in ${wait} s.` }),
     large: () => ({ title: "The recording is too large for this server", advice: "Send a part of it, or only a video's sound, which is often a tenth of its size." }),
     key: () => ({ title: "The server asks for an API key", advice: "Enter the key that you were given in the settings, then try again." }),
     offline: () => ({ title: "The server cannot be reached", advice: "Check the connection, and that the server is running. Nothing is lost: the recording is kept here." }),

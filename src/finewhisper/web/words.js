@@ -20,6 +20,9 @@ export function speak(name) {
 
 export const spoken = () => current;
 
+/** For dates and numbers: the browser's own, such as en-GB, where it is of the page's language. */
+export const locale = () => navigator.languages?.find((tag) => tag.toLowerCase().split("-")[0] === current) ?? current;
+
 /** The words for a key such as `record`; functions get the values. A missing key is a defect. */
 export function t(key, ...values) {
   const found = strings[current][key];

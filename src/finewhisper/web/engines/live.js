@@ -2,11 +2,14 @@
 
 import { Problem } from "./engine.js";
 
+const CODES = { rate_limit_error: "busy", authentication_error: "key", not_found_error: "model", invalid_request_error: "refused" };
+
 /** @returns {import("./engine.js").Session} */
-export function listen(sampleRate, { model, language, task }, key, listener) {
+export function listen(sampleRate, { model, language, task, simplified, punctuation }, key, listener) {
   const address = new URL("v1/listen", document.baseURI);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  const query = { model, language, task, encoding: "pcm_s16le", sample_rate: String(sampleRate), key };
+  const text = { to_simple: simplified ? "1" : "", remove_pun: punctuation ? "" : "1" };
+  const query = { model, language, task, ...text, encoding: "pcm_s16le", sample_rate: String(sampleRate), key };
   for (const [name, value] of Object.entries(query)) if (value) address.searchParams.set(name, value);
 
   const socket = new WebSocket(address);
@@ -27,7 +30,7 @@ export function listen(sampleRate, { model, language, task }, key, listener) {
     if (event.type === "ready") listener.ready();
     else if (event.type === "partial") listener.partial(event);
     else if (event.type === "final") listener.final({ ...event, text: String(event.text).trim() });
-    else if (event.type === "error") fail(new Problem(event.code === "busy" ? "busy" : "server", { details: String(event.message) }));
+    else if (event.type === "error") fail(new Problem(CODES[event.code] ?? "server", { details: String(event.message) }));
     else if (event.type === "done") {
       over = true;
       listener.done();

@@ -22,8 +22,13 @@ export class ServerEngine {
   }
 
   async transcribe(sound, wish, watch) {
-    if (watch.job || (watch.duration ?? 0) >= JOB_FROM_S) return this.#byJob(sound, wish, watch);
-    return this.#byStream(sound, wish, watch);
+    if (!watch.job && (watch.duration ?? 0) < JOB_FROM_S) return this.#byStream(sound, wish, watch);
+    try {
+      return await this.#byJob(sound, wish, watch);
+    } catch (error) {
+      if (error.code !== "model" || !sound.size) throw error;
+      return this.#byStream(sound, wish, watch); // this server keeps no jobs, or has forgotten this one
+    }
   }
 
   listen(sampleRate, wish, listener) {

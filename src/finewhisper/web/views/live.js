@@ -7,7 +7,7 @@ import { byId, make } from "../dom.js";
 import { Problem } from "../engines/engine.js";
 import { wish } from "../settings.js";
 import { clock } from "../times.js";
-import { spoken, t } from "../words.js";
+import { locale, t } from "../words.js";
 import { clearNotices, warn } from "./notices.js";
 
 const DONE_MS = 60_000; // longer than the last words may take
@@ -140,7 +140,7 @@ export class LiveView {
 
   async #keep(take) {
     const sound = wav(take.frames, take.recorder.sampleRate);
-    const when = new Intl.DateTimeFormat(spoken(), { dateStyle: "medium", timeStyle: "short" }).format(Date.now());
+    const when = new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "short" }).format(Date.now());
     const seen = await outline(sound);
     this.#finished(
       {

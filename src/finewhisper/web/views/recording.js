@@ -3,7 +3,7 @@
 import { announce, byId, make, save } from "../dom.js";
 import { formats, txt } from "../export.js";
 import { clock } from "../times.js";
-import { languageName, spoken, t } from "../words.js";
+import { languageName, locale, t } from "../words.js";
 import { notice, toast } from "./notices.js";
 import { Player } from "./player.js";
 import { Segments } from "./segments.js";
@@ -101,7 +101,7 @@ export class RecordingView {
 
   #facts({ kind, created, duration, language, wish }) {
     const facts = [
-      new Intl.DateTimeFormat(spoken(), { dateStyle: "medium", timeStyle: "short" }).format(created),
+      new Intl.DateTimeFormat(locale(), { dateStyle: "medium", timeStyle: "short" }).format(created),
       duration === null ? "" : clock(duration),
       language ? languageName(language) : "",
       wish.task === "translate" ? t("translate") : "",

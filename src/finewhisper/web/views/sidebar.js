@@ -2,7 +2,7 @@
 
 import { byId, icon, make } from "../dom.js";
 import { clock, size } from "../times.js";
-import { label, spoken, t } from "../words.js";
+import { label, locale, t } from "../words.js";
 
 const STATES = { waiting: "stateWaiting", working: "stateWorking", failed: "stateFailed", stopped: "stateStopped" };
 
@@ -33,7 +33,7 @@ export class Sidebar {
     const all = this.#library.all;
     byId("no-history").hidden = all.length > 0;
     byId("sidebar-foot").hidden = !all.length;
-    byId("used").textContent = t("used", size(this.#library.bytes, spoken()));
+    byId("used").textContent = t("used", size(this.#library.bytes, locale()));
     const held = byId("history").contains(document.activeElement) ? document.activeElement.closest("li")?.dataset.id : null;
     byId("history").replaceChildren(...all.map((recording) => this.#row(recording, recording.id === shown)));
     if (held) byId("history").querySelector(`[data-id="${held}"] a`)?.focus();
@@ -63,5 +63,5 @@ function bar(progress) {
 function day(created) {
   const date = new Date(created);
   const today = date.toDateString() === new Date().toDateString();
-  return new Intl.DateTimeFormat(spoken(), today ? { hour: "numeric", minute: "2-digit" } : { day: "numeric", month: "short" }).format(date);
+  return new Intl.DateTimeFormat(locale(), today ? { hour: "numeric", minute: "2-digit" } : { day: "numeric", month: "short" }).format(date);
 }
