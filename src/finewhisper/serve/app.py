@@ -20,6 +20,10 @@ from finewhisper import __version__
 from finewhisper.errors import FinewhisperError
 from finewhisper.serve import docs, health, metrics, openai, upstream
 from finewhisper.serve.errors import fault
+from finewhisper.serve.jobs.routes import Jobs
+from finewhisper.serve.jobs.routes import routes as job_routes
+from finewhisper.serve.jobs.runner import Runner
+from finewhisper.serve.jobs.store import Store
 from finewhisper.serve.keys import Keys
 from finewhisper.serve.live import realtime, socket
 from finewhisper.serve.live.connections import Connections
@@ -38,15 +42,21 @@ _log = logging.getLogger(__name__)
 
 def create_app(service: Service) -> FastAPI:
     """All addresses of the server; the first model is loaded when the application starts, and everything is unloaded when it ends."""
+    jobs, store = Jobs(), None if service.config.jobs.folder is None else Store(service.config.jobs.folder)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.load()
         unloading = asyncio.create_task(_unload_idle(service))
+        jobs.runner = None if store is None else Runner(service, store, service.config.jobs)
+        if jobs.runner is not None:
+            jobs.runner.start()
         try:
             yield
         finally:
             unloading.cancel()
+            if jobs.runner is not None:
+                await jobs.runner.close()
             await asyncio.to_thread(service.close)
 
     app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -55,7 +65,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)
-    for router in (upstream.routes(service), openai.routes(service), metrics.routes(service.metrics)):
+    for router in (upstream.routes(service), openai.routes(service), job_routes(service, jobs), metrics.routes(service.metrics)):
         app.include_router(router, dependencies=[Depends(keys.required)])
     connections = Connections(service, keys)
     for sockets in (socket, realtime):

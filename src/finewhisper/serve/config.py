@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
+from finewhisper.serve.jobs.config import JobsConfig
 from finewhisper.serve.live.config import LiveConfig
 
 
@@ -56,6 +57,7 @@ class ServeConfig(Config):
     """Lines for people, or one JSON object a line."""
 
     live: LiveConfig = LiveConfig()
+    jobs: JobsConfig = JobsConfig()
 
     @field_validator("model")
     @classmethod

@@ -1,0 +1,95 @@
+"""``/v1/jobs``: hand in a recording, ask for its state and result, give it up. docs/jobs.md has examples."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from finewhisper.serve.jobs import webhooks
+from finewhisper.serve.jobs.options import JobOptions, shown, written
+from finewhisper.serve.jobs.runner import Runner
+from finewhisper.serve.jobs.store import Job
+from finewhisper.serve.openai import refusal
+from finewhisper.serve.schemas import form, refusals
+from finewhisper.serve.service import Service
+from finewhisper.serve.uploads import received
+
+_TYPES = {"json": "application/json", "text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+
+Form = Literal["json", "text", "srt", "vtt"]
+
+
+class Jobs:
+    """The runner of a server that takes jobs, once it has started."""
+
+    runner: Runner | None = None
+
+    def started(self) -> Runner:
+        """Raises: HTTPException where the server takes none."""
+        if self.runner is None:
+            raise HTTPException(404, "this server takes no jobs; start it with --jobs.folder FOLDER")
+        return self.runner
+
+
+def routes(service: Service, jobs: Jobs) -> APIRouter:
+    """The addresses."""
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    problems = refusals(refusal(ValueError()))
+    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}}
+
+    @router.post("", status_code=202, summary="Hand in a recording", responses=problems, openapi_extra=form(JobOptions, "file"))
+    async def submit(request: Request) -> JSONResponse:
+        runner = jobs.started()
+        await runner.check_room()
+        async with received(request, service.config, "file") as upload:
+            options = upload.options(JobOptions)
+            service.models.resolve(options.model)
+            if options.webhook is not None:
+                webhooks.checked(options.webhook, runner.config.webhook_hosts)
+            values = options.model_dump(mode="json", exclude={"webhook"})
+            job = await asyncio.to_thread(runner.store.add, _owner(request), values, options.webhook, upload.path)
+        runner.wake()
+        return JSONResponse(shown(job), 202, {"Location": f"/v1/jobs/{job.id}"})
+
+    @router.get("", summary="The newest jobs", responses=unknown)
+    async def newest(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> dict[str, Any]:
+        found = await asyncio.to_thread(jobs.started().store.newest, _owner(request), limit)
+        return {"object": "list", "data": [{key: value for key, value in shown(job).items() if key != "result"} for job in found]}
+
+    @router.get("/{job}", summary="The state of a job, or its result", responses=unknown | {409: {"description": "There is no result."}})
+    async def state(request: Request, job: str, format: Form | None = None) -> Response:  # noqa: A002 - the parameter's name
+        found = await _found(jobs.started(), request, job)
+        if format is None:
+            return JSONResponse(shown(found))
+        if found.result is None:
+            raise HTTPException(409, f"job {found.id} is {found.state}: there is no result")
+        return PlainTextResponse(written(found, format), media_type=_TYPES[format])
+
+    @router.delete("/{job}", summary="Give up a job, or forget one that is over", responses=unknown)
+    async def delete(request: Request, job: str) -> dict[str, Any]:
+        runner = jobs.started()
+        found = await _found(runner, request, job)
+        if found.over:
+            await asyncio.to_thread(runner.store.remove, found.id)
+            return {"id": found.id, "object": "job", "deleted": True}
+        await runner.cancel(found)
+        return shown(await _found(runner, request, job))
+
+    return router
+
+
+async def _found(runner: Runner, request: Request, job: str) -> Job:
+    found = await asyncio.to_thread(runner.store.get, job, _owner(request))
+    if found is None:
+        raise HTTPException(404, "there is no such job")
+    return found
+
+
+def _owner(request: Request) -> str:
+    """Whoever brings the same key; of a server without keys, everybody."""
+    return hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()

@@ -1,0 +1,226 @@
+"""Jobs on disk: a table in SQLite, and each recording in a file that is named after its job.
+
+Every change is written before it is told, so whatever ends the process, the next one finds all jobs. A job that was being worked on is
+begun again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from finewhisper.audio import Seconds
+from finewhisper.errors import StorageError
+from finewhisper.files import storage_errors
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+#: A job whose work has ended the process so often is at fault itself.
+MOST_STARTS = 3
+
+_TABLE = """
+create table if not exists jobs (
+    id text primary key,
+    owner text not null,
+    state text not null,
+    options text not null,
+    webhook text,
+    bytes integer not null,
+    created real not null,
+    started real,
+    finished real,
+    starts integer not null default 0,
+    progress real not null default 0,
+    result text,
+    error text,
+    told integer not null default 0
+) strict
+"""
+_INDEX = "create index if not exists jobs_by_state on jobs (state, created)"
+
+
+#: How long a server that is ending may hold the database.
+_PATIENCE_S: Seconds = 2.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recording that was handed in, and what has become of it."""
+
+    id: str
+    owner: str  #: a digest of the key that it came with; others do not see it
+    state: State
+    options: Mapping[str, Any]
+    webhook: str | None
+    created: Seconds  #: since 1970
+    started: Seconds | None
+    finished: Seconds | None
+    starts: int
+    progress: float  #: 0 to 1
+    result: Mapping[str, Any] | None
+    error: Mapping[str, Any] | None
+
+    @property
+    def over(self) -> bool:
+        return self.state not in {"queued", "running"}
+
+
+_COLUMNS = tuple(column.name for column in fields(Job))
+
+
+class Store:
+    """The jobs in a folder, which belongs to one server at a time. Its methods may be called from any thread.
+
+    Raises:
+        StorageError: the folder cannot be written, or another server uses it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._spool = folder / "recordings"
+        with storage_errors(folder):
+            self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(folder / "jobs.sqlite", timeout=_PATIENCE_S, check_same_thread=False, isolation_level=None)
+        try:
+            self._database.execute("pragma locking_mode = exclusive")  # until it is closed, or the process ends
+            self._database.execute("pragma journal_mode = wal")
+            self._database.execute("pragma synchronous = full")
+            self._database.execute(_TABLE)
+            self._database.execute(_INDEX)
+            self._recover()
+        except sqlite3.Error as error:
+            self._database.close()
+            reason = "another server uses it; give each its own" if "locked" in str(error) else f"jobs.sqlite: {error}"
+            raise StorageError(f"--jobs.folder: {folder}: {reason}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()
+
+    def recording(self, job: str) -> Path:
+        """Where the recording of a job is."""
+        return self._spool / job
+
+    def add(self, owner: str, options: Mapping[str, Any], webhook: str | None, recording: Path) -> Job:
+        """Take over a recording and queue a job for it."""
+        named = uuid.uuid4().hex
+        kept = self.recording(named)
+        with storage_errors(kept):
+            shutil.move(recording, kept)
+            row = (named, owner, "queued", json.dumps(options), webhook, kept.stat().st_size, time.time())
+            try:
+                self._write("insert into jobs (id, owner, state, options, webhook, bytes, created) values (?, ?, ?, ?, ?, ?, ?)", *row)
+            except BaseException:
+                kept.unlink(missing_ok=True)
+                raise
+        return self._one("id = ?", named)
+
+    def get(self, job: str, owner: str) -> Job | None:
+        """A job of an owner."""
+        return next(self._jobs("id = ? and owner = ?", job, owner), None)
+
+    def newest(self, owner: str, limit: int) -> list[Job]:
+        """The newest jobs of an owner, without their results."""
+        return list(self._jobs("owner = ? order by created desc limit ?", owner, limit))
+
+    def waiting(self) -> tuple[int, int]:
+        """How many jobs are not over, and how many bytes their recordings have."""
+        with self._lock:
+            rows = self._database.execute("select count(*), coalesce(sum(bytes), 0) from jobs where state in ('queued', 'running')")
+            count, size = rows.fetchone()
+        return int(count), int(size)
+
+    def start(self) -> Job | None:
+        """The oldest job that waits, which is running from now on."""
+        with self._lock, self._transaction():
+            row = self._database.execute("select id from jobs where state = 'queued' order by created limit 1").fetchone()
+            if row is None:
+                return None
+            changes = "state = 'running', started = ?, starts = starts + 1, progress = 0"
+            self._database.execute(f"update jobs set {changes} where id = ?", (time.time(), row[0]))  # noqa: S608 - no text of a client's
+        return self._one("id = ?", row[0])
+
+    def report(self, job: str, progress: float) -> None:
+        """How far a running job is."""
+        self._write("update jobs set progress = ? where id = ? and state = 'running'", progress, job)
+
+    def hand_back(self, job: str) -> None:
+        """A running job waits again: the server ends."""
+        self._write("update jobs set state = 'queued', starts = starts - 1, progress = 0 where id = ? and state = 'running'", job)
+
+    def finish(self, job: str, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
+        """A running job has a result, or an error."""
+        row = ("failed" if result is None else "done", time.time(), _json(result), _json(error), job)
+        self._write("update jobs set state = ?, finished = ?, progress = 1, result = ?, error = ? where id = ? and state = 'running'", *row)
+        self.recording(job).unlink(missing_ok=True)
+
+    def cancel(self, job: str) -> None:
+        """Give up a job that is not over."""
+        self._write("update jobs set state = 'cancelled', finished = ? where id = ? and state in ('queued', 'running')", time.time(), job)
+        self.recording(job).unlink(missing_ok=True)
+
+    def remove(self, job: str) -> None:
+        """Forget a job that is over."""
+        self._write("delete from jobs where id = ? and state not in ('queued', 'running')", job)
+
+    def expire(self, before: Seconds) -> None:
+        """Forget what was over before a time."""
+        self._write("delete from jobs where finished < ?", before)
+
+    def untold(self) -> list[Job]:
+        """Jobs that are done or failed, and whose webhook has not been called."""
+        return list(self._jobs("webhook is not null and not told and state in ('done', 'failed') order by finished"))
+
+    def told(self, job: str) -> None:
+        """The webhook of a job was called, or will not be."""
+        self._write("update jobs set told = 1 where id = ?", job)
+
+    def _recover(self) -> None:
+        """What the last process left: jobs in work, and recordings of jobs that were never queued."""
+        message = json.dumps({"type": "server_error", "message": f"the server ended {MOST_STARTS} times while it worked on this"})
+        failed = "update jobs set state = 'failed', finished = ?, error = ? where state = 'running' and starts >= ?"
+        self._write(failed, time.time(), message, MOST_STARTS)
+        self._write("update jobs set state = 'queued', progress = 0 where state = 'running'")
+        kept = {job.id for job in self._jobs("state = 'queued'")}
+        for path in self._spool.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def _one(self, condition: str, *values: Any) -> Job:
+        return next(self._jobs(condition, *values))
+
+    def _jobs(self, condition: str, *values: Any) -> Iterator[Job]:
+        with self._lock:
+            rows = self._database.execute(f"select {', '.join(_COLUMNS)} from jobs where {condition}", values).fetchall()  # noqa: S608 - as above
+        for row in rows:
+            kept: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
+            for name in ("options", "result", "error"):
+                kept[name] = None if kept[name] is None else json.loads(kept[name])
+            yield Job(**kept)
+
+    def _write(self, statement: str, *values: Any) -> None:
+        with self._lock:
+            self._database.execute(statement, values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("rollback")
+            raise
+        self._database.execute("commit")
+
+
+def _json(content: Mapping[str, Any] | None) -> str | None:
+    return None if content is None else json.dumps(content, ensure_ascii=False)
