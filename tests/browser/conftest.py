@@ -38,8 +38,22 @@ def server(tiny_en_ct2_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The address of ``finewhisper serve`` in a process of its own."""
     for library in ("fastapi", "uvicorn", "websockets", "ctranslate2"):
         pytest.importorskip(library, reason="the server needs it")
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "finewhisper", "serve", "-m", f"tiny.en={tiny_en_ct2_model}", "--port", "0", "--threads", "1"]
+    folder = tmp_path_factory.mktemp("server")
+    log = folder / "log.txt"
+    command = [
+        sys.executable,
+        "-m",
+        "finewhisper",
+        "serve",
+        "-m",
+        f"tiny.en={tiny_en_ct2_model}",
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--jobs.folder",
+        str(folder / "jobs"),
+    ]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"})
     try:

@@ -6,6 +6,7 @@ import io
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -107,6 +108,22 @@ def test_progress_says_how_long_it_takes_and_can_be_stopped(visit, clip):
     page.click("#again-form .primary")
     page.wait_for_selector("#history li.done")
     assert TEXT in heard(page)
+
+
+def test_a_long_recording_is_left_with_the_server_while_the_page_is_closed(page, clip, tmp_path):
+    """Ten minutes, of which the first seconds have speech."""
+    samples, rate = soundfile.read(clip, dtype="int16")
+    long = tmp_path / "meeting.wav"
+    soundfile.write(long, np.pad(samples, (0, 601 * rate)), rate)
+    with page.expect_response("**/v1/jobs") as answer:
+        page.set_input_files("#files", long)
+    assert answer.value.status == 202
+    page.wait_for_selector("#history li.working")
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_selector("#history li.done")
+    assert TEXT in heard(page)
+    assert page.text_content("#all") == " / 10:02"
 
 
 def test_what_the_browser_cannot_play_is_read_by_the_server(page, tmp_path, clip):

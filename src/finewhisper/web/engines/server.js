@@ -39,7 +39,7 @@ export class ServerEngine {
   async #byStream(sound, wish, watch) {
     const form = new FormData();
     form.append("audio", sound, "sound");
-    for (const [name, value] of Object.entries(upstreamFields(wish))) form.append(name, value);
+    for (const [name, value] of Object.entries(fields(wish, "None"))) form.append(name, value);
     const pieces = new Pieces();
     const transcript = { language: wish.language, duration: watch.duration, segments: [] };
     await this.#send("recognition_stream", form, watch, (received) => {
@@ -53,7 +53,7 @@ export class ServerEngine {
     if (!id) {
       const form = new FormData();
       form.append("file", sound, "sound");
-      for (const [name, value] of Object.entries(openaiFields(wish))) form.append(name, value);
+      for (const [name, value] of Object.entries(fields(wish, ""))) form.append(name, value);
       id = JSON.parse(await this.#send("v1/jobs", form, watch)).id;
       watch.accepted(id);
     }
@@ -69,8 +69,11 @@ export class ServerEngine {
   async #result(id, watch) {
     for (;;) {
       const job = await this.#json(`v1/jobs/${encodeURIComponent(id)}`, { signal: watch.signal });
-      if (job.state === "done") return transcriptOf(job.result);
-      if (job.state === "failed") throw new Problem("refused", { details: job.error?.message ?? "" });
+      if (job.state === "done") {
+        this.#json(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => {}); // it is kept here from now on
+        return transcriptOf(job.result);
+      }
+      if (job.state === "failed") throw new Problem("refused", { details: String(job.error?.message ?? job.error ?? "") });
       if (job.state === "cancelled") throw new DOMException("cancelled", "AbortError");
       watch.progress(job.state === "queued" ? { phase: "queue", fraction: null } : { phase: "hear", fraction: job.progress ?? null });
       await pause(POLL_MS, watch.signal);
@@ -128,17 +131,10 @@ export class ServerEngine {
   }
 }
 
-const upstreamFields = ({ model, language, task, simplified, punctuation }) => ({
+/** Both interfaces know these fields; a detected language has its own value in each. */
+const fields = ({ model, language, task, simplified, punctuation }, detected) => ({
   ...(model ? { model } : {}),
-  language: language || "None",
-  task,
-  to_simple: simplified ? "1" : "0",
-  remove_pun: punctuation ? "0" : "1",
-});
-
-const openaiFields = ({ model, language, task, simplified, punctuation }) => ({
-  ...(model ? { model } : {}),
-  ...(language ? { language } : {}),
+  language: language || detected,
   task,
   to_simple: simplified ? "1" : "0",
   remove_pun: punctuation ? "0" : "1",
@@ -155,11 +151,11 @@ function take(piece, transcript, watch) {
   watch.progress({ phase: "hear", fraction: transcript.duration ? Math.min(segment.end / transcript.duration, 1) : null });
 }
 
-/** @returns {import("./engine.js").Transcript} of a job's result, in OpenAI's verbose form */
+/** @returns {import("./engine.js").Transcript} of a job's result */
 const transcriptOf = ({ language, duration, segments }) => ({
   language: language ?? "",
   duration: duration ?? null,
-  segments: segments.map(({ start, end, text, words }) => ({ start, end, text: String(text).trim(), ...(words ? { words } : {}) })),
+  segments: segments.map(({ start, end, text }) => ({ start, end, text: String(text).trim() })),
 });
 
 function pause(milliseconds, signal) {
