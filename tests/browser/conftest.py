@@ -128,5 +128,5 @@ def transcribed(page: Any, clip: Path) -> Any:
     """The page with the clip's transcript."""
     page.set_input_files("#files", clip)
     page.wait_for_selector("#segments li")
-    page.wait_for_selector("#progress", state="hidden")
+    page.wait_for_selector("#progress-bar", state="hidden")
     return page

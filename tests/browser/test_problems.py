@@ -104,6 +104,7 @@ def test_without_a_microphone_one_is_told_why(visit, error, words):
 
 def test_where_the_browser_keeps_nothing_the_page_works_all_the_same(visit, clip):
     page = visit(before=lambda page: page.add_init_script("indexedDB.open = () => { throw new DOMException('', 'SecurityError') }"))
+    page.wait_for_selector("#notices .notice")
     assert "keeps no history" in page.text_content("#notices .notice b")
     page.set_input_files("#files", clip)
     page.wait_for_selector("#history li.done")

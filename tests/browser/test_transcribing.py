@@ -98,11 +98,11 @@ def test_progress_says_how_long_it_takes_and_can_be_stopped(visit, clip):
     held: list[Any] = []
     page = visit(before=lambda page: page.route(STREAM, lambda route: held.append(route)))  # never answered
     page.set_input_files("#files", clip)
-    page.wait_for_selector("#progress", state="visible")
+    page.wait_for_selector("#progress-bar", state="visible")
     assert "Transcribing" in page.text_content("#progress-text") or "Sending" in page.text_content("#progress-text")
     page.click("#stop")
     page.wait_for_selector("#history li.stopped")
-    assert page.locator("#progress").is_hidden()
+    assert page.locator("#progress-bar").is_hidden()
     page.unroute(STREAM)
     page.click("#again")
     page.click("#again-form .primary")

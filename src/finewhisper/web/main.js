@@ -8,7 +8,7 @@ import { choose, settings, wish } from "./settings.js";
 import { initShortcuts } from "./shortcuts.js";
 import { confirmAgain, confirmClear, initDialogs, openSettings, openShortcuts } from "./views/dialogs.js";
 import { LiveView } from "./views/live.js";
-import { toast, warn } from "./views/notices.js";
+import { clearNotices, toast, warn } from "./views/notices.js";
 import { initOptions, offerModels, renderOptions } from "./views/options.js";
 import { RecordingView } from "./views/recording.js";
 import { Sidebar } from "./views/sidebar.js";
@@ -153,7 +153,11 @@ function acceptDrops() {
   addEventListener("paste", ({ clipboardData }) => clipboardData?.files.length && !live.on && addFiles(clipboardData.files));
 }
 
+let triedKey = "";
+
 async function findModels() {
+  triedKey = settings.key;
+  clearNotices();
   try {
     offerModels(await engine.models());
   } catch (problem) {
@@ -176,6 +180,7 @@ document.querySelector(".skip").onclick = (event) => {
   event.preventDefault(); // the address says which recording is shown
   byId("main").focus();
 };
+byId("settings-dialog").addEventListener("close", () => settings.key !== triedKey && findModels());
 byId("record").onclick = startRecording;
 byId("choose").onclick = () => byId("files").click();
 byId("files").onchange = async ({ target }) => {
@@ -211,6 +216,6 @@ initShortcuts({
 
 renderAll();
 document.documentElement.dataset.ready = "";
-if (!library.keeps) warn({ code: "storage" });
 for (const { id, state } of library.all) if (state === "waiting") queue.add(id);
 await findModels();
+if (!library.keeps) warn({ code: "storage" });

@@ -55,6 +55,7 @@ const english = {
   cannotPlay: "This browser cannot play the file's format. The server reads it all the same.",
 
   transcript: "Transcript",
+  segments: (n) => (n === 1 ? "1 segment" : `${n} segments`),
   copy: "Copy text",
   copied: "The text was copied.",
   copyFailed: "The browser refused access to the clipboard. Download the text instead.",
@@ -208,6 +209,7 @@ const chinese = {
   cannotPlay: "此浏览器无法播放这种格式，但服务器仍能读取。",
 
   transcript: "文字稿",
+  segments: (n) => `共 ${n} 段`,
   copy: "复制文字",
   copied: "文字已复制。",
   copyFailed: "浏览器不允许访问剪贴板，请改为下载。",

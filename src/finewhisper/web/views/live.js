@@ -47,6 +47,10 @@ export class LiveView {
       warn(error instanceof Problem ? error : new Problem("noMicrophone", { details: String(error) }));
       return false;
     }
+    if (this.#take !== take) { // discarded while the browser asked
+      await take.recorder.stop();
+      return false;
+    }
     byId("live-state").textContent = t("listening");
     byId("hint").textContent = t("speakNow");
     take.session = this.#listen(take);

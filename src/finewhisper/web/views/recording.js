@@ -112,7 +112,8 @@ export class RecordingView {
 
   #progress({ state, progress, left, segments, problem }) {
     const busy = state === "working" || (state === "waiting" && !problem);
-    byId("progress").hidden = !busy;
+    byId("progress").classList.toggle("idle", !busy);
+    if (!busy) byId("progress-text").textContent = segments.length ? t("segments", segments.length) : "";
     if (!busy) return;
     const bar = byId("progress-bar");
     if (progress?.fraction == null) bar.removeAttribute("value");
