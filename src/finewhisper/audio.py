@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -209,11 +209,17 @@ def _last_page_is_whole(handle: _Handle) -> bool:
 
 @contextmanager
 def _av_open(handle: _Handle, name: str) -> Iterator[tuple[InputContainer, AudioStream]]:
-    """The file through FFmpeg, and its first audio stream."""
+    """The file through FFmpeg, and its first audio stream.
+
+    FFmpeg gets the open file and may open nothing else: a playlist would have it read others, wherever it names them.
+    """
     import av  # a quarter of a second to import, and only some formats need it
 
     try:
-        with av.open(str(handle) if isinstance(handle, Path) else handle, metadata_errors="ignore") as container:
+        with (
+            handle.open("rb") if isinstance(handle, Path) else nullcontext(handle) as source,
+            av.open(source, options={"protocol_whitelist": "none"}, metadata_errors="ignore") as container,
+        ):
             if not container.streams.audio:
                 raise AudioError(f"{name}: has no audio track; give a file with sound")
             yield container, container.streams.audio[0]

@@ -14,6 +14,8 @@ from finewhisper.errors import AudioError
 from finewhisper.resampling import Converter
 
 _BLOCK_S: Seconds = 30.0
+#: Samples of all channels that are decoded at once: a small file may claim a million samples a second in 255 channels.
+_MOST_SAMPLES = 1 << 23
 
 
 def blocks(path: Path) -> Iterator[Waveform]:
@@ -58,9 +60,10 @@ def _soundfile(path: Path) -> soundfile.SoundFile | None:
 def _through_libsndfile(stream: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
     audio._refuse_cut_short(path, str(path), stream)
     converter, count = Converter(SAMPLE_RATE), 0
+    most = max(min(round(_BLOCK_S * stream.samplerate), _MOST_SAMPLES // stream.channels), 1)
     try:
         while count < stream.frames:
-            samples = stream.read(min(round(_BLOCK_S * stream.samplerate), stream.frames - count), dtype="float32", always_2d=True)
+            samples = stream.read(min(most, stream.frames - count), dtype="float32", always_2d=True)
             if not len(samples):
                 raise audio._cut_short(str(path), stream.frames / stream.samplerate, count / stream.samplerate)
             count += len(samples)

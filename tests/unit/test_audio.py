@@ -279,3 +279,13 @@ def test_the_player_copy_is_small_and_sounds_the_same(sounds: Path) -> None:
     copy = audio.encode_mp3(waveform)
     assert len(copy) < len(waveform) * 2 / 4
     assert correlation(audio.read(copy), waveform) > 0.98
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path):
+    """FFmpeg would read what it names: from a server, any recording beside the uploads."""
+    soundfile.write(tmp_path / "private.wav", np.zeros(16_000, np.float32), 16_000)
+    playlist = tmp_path / "upload"
+    playlist.write_text("ffconcat version 1.0\nfile private.wav\n")
+    for source in (playlist, playlist.read_bytes()):
+        with pytest.raises(AudioError, match="cannot be decoded"):
+            audio.read(source)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finewhisper import long_audio
-from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
+from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform, duration
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError
 from finewhisper.model import ModelFolder
@@ -237,6 +237,8 @@ class Service:
             if len(sound) > limit_s * SAMPLE_RATE:
                 raise _too_long(limit_s)
             return sound
+        if _promised_s(sound) > limit_s:
+            raise _too_long(limit_s)  # before hours of it are transcribed
         return _limited(long_audio.blocks(sound), limit_s, request)
 
 
@@ -266,6 +268,14 @@ class _Request:
             self.gone = True
             if self._share is not None:
                 self._share.cancel()
+
+
+def _promised_s(path: Path) -> Seconds:
+    """How long a file says it is; 0 where that cannot be told, as reading it will show."""
+    try:
+        return duration(path)
+    except AudioError:
+        return 0.0
 
 
 def _limited(pieces: Iterator[Waveform], limit_s: Seconds, request: _Request) -> Iterator[Waveform]:

@@ -22,6 +22,8 @@ from finewhisper.transcribe.listener import windows_together
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import Vocabulary
 
+_UNLOADED = "the model was unloaded; ask again"
+
 
 @dataclass(eq=False)
 class _Waiting:
@@ -57,7 +59,13 @@ class Worker:
         self._thread.start()
 
     def share(self, *, urgent: bool = False) -> SharedEngine:
-        """The engine as one request sees it; what is ``urgent`` goes before everything that waits."""
+        """The engine as one request sees it; what is ``urgent`` goes before everything that waits.
+
+        Raises:
+            ClosingError: :meth:`close` was called.
+        """
+        if self._closed:
+            raise ClosingError(_UNLOADED)
         return SharedEngine(self, self._engine, urgent=urgent)
 
     @property
@@ -74,14 +82,14 @@ class Worker:
         self._thread.join()
         for window in self._waiting:
             if window.answer.set_running_or_notify_cancel():
-                window.answer.set_exception(ClosingError("the model was unloaded; ask again"))
+                window.answer.set_exception(ClosingError(_UNLOADED))
         self._waiting.clear()
         del self._engine
 
     def _put(self, windows: Sequence[_Waiting]) -> None:
         with self._changed:
             if self._closed:
-                raise ClosingError("the model was unloaded; ask again")
+                raise ClosingError(_UNLOADED)
             self._waiting += windows
             self._changed.notify_all()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.transcribe.finishing import compression_ratio, finish, without_loop
+from finewhisper.transcribe.finishing import Finishing, compression_ratio, finish, without_loop
 from finewhisper.transcript import Segment
 
 
@@ -80,3 +80,14 @@ def test_whatever_comes_in_times_run_forward_inside_the_clip(pieces: list[tuple[
     assert times == sorted(times)
     assert all(0.0 <= time <= duration_s for time in times)
     assert all(segment.text == segment.text.strip() != "" for segment in finished)
+
+
+@given(
+    texts=st.lists(st.sampled_from(["yes", "no " * 20, "Thank you for watching. ", ""]), max_size=40),
+    cut=st.integers(0, 40),
+)
+def test_what_is_finished_does_not_depend_on_where_it_is_cut(texts: list[str], cut: int):
+    segments = [Segment(text, 0.9 * index, 0.9 * index + 1.0) for index, text in enumerate(texts)]
+    finishing = Finishing()
+    pieces = [*finishing.take(segments[:cut], 30.0), *finishing.take(segments[cut:], 30.0), *finishing.rest()]
+    assert tuple(pieces) == finish(segments, 30.0)

@@ -330,3 +330,33 @@ def test_words_of_long_recordings_have_the_times_of_the_file(engine: Engine, dat
     clips = json.loads((data / "longform" / "segments.json").read_text())["audio/ljspeech_LJ001_0001-0032.opus"]
     errors = [np.abs(starts - clip["start"]).min() for clip in clips if clip["end"] < 60.0]
     assert np.mean(errors) < 0.25
+
+
+def test_parts_joined_are_the_transcript(engine: Engine, data: Path):
+    """Short stretches first, so that text comes soon; a language is in every part with text."""
+    waveform, _ = longform(data, "bush_election_day")
+    covered: list[float] = []
+    parts = list(Transcriber(engine).parts(waveform, progress=covered.append))
+    whole = Transcriber(engine).transcribe(waveform)
+    assert tuple(itertools.chain.from_iterable(part.segments for part in parts)) == whole.segments
+    assert {part.language for part in parts if part.segments} == {"en"}
+    heard_s = [part.duration_s for part in parts]
+    assert heard_s == sorted(heard_s)
+    assert heard_s[0] < 31.0
+    assert heard_s[-1] == whole.duration_s == pytest.approx(sum(covered))
+
+
+def test_parts_of_what_is_decoded_in_turn(engine: Engine, data: Path):
+    waveform, _ = longform(data, "bush_election_day", 65.0)
+    parts = list(Transcriber(engine, sequential=True).parts(waveform))
+    whole = Transcriber(engine, sequential=True).transcribe(waveform)
+    assert len(parts) >= 3
+    assert tuple(itertools.chain.from_iterable(part.segments for part in parts)) == whole.segments
+
+
+def test_parts_of_silence_and_of_a_short_clip(engine: Engine, data: Path):
+    assert list(Transcriber(engine).parts(np.zeros(16_000 * 40, dtype=np.float32))) == [Transcript((), "", 40.0)]
+    clip = audio.read(data / "en_misc" / "audio" / "jfk.opus")
+    first, last = Transcriber(engine).parts(clip)
+    assert first == Transcriber(engine).transcribe(clip)
+    assert last.segments == ()

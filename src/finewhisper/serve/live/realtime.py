@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import AudioError, UsageError
-from finewhisper.serve.errors import ClientGoneError, fault
+from finewhisper.serve.errors import ClientGoneError, UnknownModelError, fault
 from finewhisper.serve.live.connections import NORMAL, Connections, Messages, closing_code
 from finewhisper.serve.live.conversation import Conversation
 from finewhisper.serve.live.ear import Ear
@@ -82,7 +82,7 @@ class _Client:
                     raise UsageError("binary messages are not taken here; send input_audio_buffer.append events")
                 request = message
                 await self._asked(request)
-            except (UsageError, AudioError) as error:
+            except (UsageError, AudioError, UnknownModelError) as error:
                 await self._messages.send(_error(error, request))
 
     async def _asked(self, request: dict[str, Any]) -> None:

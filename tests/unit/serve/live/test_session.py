@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_confirmed_words_stay_while_an_utterance_runs(jfk: Waveform):
     assert max(event.confirmed for event in of(Partial, events)) > 2
     for number in range(1, 5):
         partials = [event for event in of(Partial, events) if event.utterance == number]
-        for before, after in zip(partials, partials[1:], strict=False):
+        for before, after in itertools.pairwise(partials):
             assert after.confirmed >= before.confirmed
             assert after.words[: before.confirmed] == before.words[: before.confirmed]
 
@@ -120,7 +121,7 @@ def test_a_long_utterance_is_cut_after_a_confirmed_word_and_nothing_is_lost(jfk:
     events, works = converse(Session(LiveConfig(pause_s=5.0, longest_s=5.0)), jfk)
     finals = of(Final, events)
     assert len(finals) >= 3
-    assert all(before.end_s == after.start_s for before, after in zip(finals, finals[1:], strict=False))
+    assert all(before.end_s == after.start_s for before, after in itertools.pairwise(finals))
     assert all(final.end_s - final.start_s <= 5.2 for final in finals)
     confirmed = {event.words[event.confirmed - 1].end_s for event in of(Partial, events) if event.confirmed}
     assert finals[0].end_s in confirmed
@@ -131,7 +132,7 @@ def test_a_long_utterance_without_confirmed_words_is_cut_where_it_is_quiet(jfk: 
     events, _ = converse(Session(LiveConfig(pause_s=5.0, longest_s=5.0)), jfk, hear_every=1000)
     finals = of(Final, events)
     assert len(finals) >= 2
-    assert all(before.end_s == after.start_s for before, after in zip(finals, finals[1:], strict=False))
+    assert all(before.end_s == after.start_s for before, after in itertools.pairwise(finals))
 
 
 def test_what_was_heard_too_late_is_left(jfk: Waveform):

@@ -1,0 +1,129 @@
+"""Jobs on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from finewhisper.errors import StorageError
+from finewhisper.serve.jobs.results import kept, restored
+from finewhisper.serve.jobs.store import MOST_STARTS, Store
+from finewhisper.transcript import Segment, Transcript, Word
+
+
+def added(store: Store, folder: Path, *, owner: str = "me", webhook: str | None = None) -> str:
+    upload = folder / "upload"
+    upload.write_bytes(b"sound")
+    return store.add(owner, {"language": "bg"}, webhook, upload).id
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "jobs")
+
+
+def test_jobs_are_worked_on_in_their_order(store: Store, tmp_path: Path):
+    first, second = added(store, tmp_path), added(store, tmp_path)
+    started = store.start()
+    assert started is not None
+    assert (started.id, started.state, started.starts, dict(started.options)) == (first, "running", 1, {"language": "bg"})
+    assert store.recording(first).read_bytes() == b"sound"
+    following = store.start()
+    assert following is not None
+    assert following.id == second
+    assert store.start() is None
+    assert store.waiting() == (2, 10)
+
+
+def test_a_result_is_kept_and_the_recording_is_not(store: Store, tmp_path: Path):
+    job = added(store, tmp_path)
+    store.start()
+    store.report(job, 0.5)
+    running = store.get(job, "me")
+    assert running is not None
+    assert running.progress == 0.5
+    transcript = Transcript((Segment("да", 0.0, 1.0, words=(Word("да", 0.1, 0.9, 0.5),)),), "bg", 1.0, 0.9, (True,))
+    store.finish(job, kept(transcript), None)
+    done = store.get(job, "me")
+    assert done is not None
+    assert (done.state, done.progress) == ("done", 1.0)
+    assert restored(done.result or {}) == transcript
+    assert not store.recording(job).exists()
+
+
+def test_what_ends_the_process_loses_nothing(store: Store, tmp_path: Path):
+    """The second store is what the next process opens: the first one never closed its own in order."""
+    waiting, running, done = (added(store, tmp_path) for _ in range(3))
+    for _ in range(3):
+        store.start()
+    store.finish(done, {"segments": []}, None)
+    store.hand_back(waiting)
+    store._database.close()
+    (tmp_path / "jobs" / "recordings" / "never-queued").write_bytes(b"half an upload")
+    following = Store(tmp_path / "jobs")
+    found = {job.id: (job.state, job.starts) for job in following.newest("me", 10)}
+    assert found == {waiting: ("queued", 0), running: ("queued", 1), done: ("done", 1)}
+    assert sorted(path.name for path in (tmp_path / "jobs" / "recordings").iterdir()) == sorted([waiting, running])
+
+
+def test_a_job_that_always_ends_the_process_is_given_up(store: Store, tmp_path: Path):
+    job = added(store, tmp_path)
+    for _ in range(MOST_STARTS):
+        assert store.start() is not None
+        store._database.close()
+        store = Store(tmp_path / "jobs")
+    assert store.start() is None
+    given_up = store.get(job, "me")
+    assert given_up is not None
+    assert given_up.state == "failed"
+    assert "ended 3 times" in (given_up.error or {})["message"]
+
+
+def test_a_cancelled_job_gets_no_result(store: Store, tmp_path: Path):
+    job = added(store, tmp_path)
+    store.start()
+    store.cancel(job)
+    store.finish(job, {"segments": []}, None)
+    cancelled = store.get(job, "me")
+    assert cancelled is not None
+    assert (cancelled.state, cancelled.result) == ("cancelled", None)
+    assert not store.recording(job).exists()
+
+
+def test_only_its_owner_sees_a_job(store: Store, tmp_path: Path):
+    job = added(store, tmp_path, owner="me")
+    assert store.get(job, "you") is None
+    assert store.newest("you", 10) == []
+
+
+def test_what_is_over_is_forgotten_in_time(store: Store, tmp_path: Path):
+    old, waiting = added(store, tmp_path), added(store, tmp_path)
+    store.start()
+    store.finish(old, None, {"message": "broken"})
+    store.remove(waiting)  # it is not over
+    store.expire(4e9)
+    assert [job.id for job in store.newest("me", 10)] == [waiting]
+
+
+def test_webhooks_that_were_not_called_are_called_by_the_next_process(store: Store, tmp_path: Path):
+    job = added(store, tmp_path, webhook="https://example.org/")
+    assert store.untold() == []
+    store.start()
+    store.finish(job, {"segments": []}, None)
+    assert [found.id for found in store.untold()] == [job]
+    store.told(job)
+    assert store.untold() == []
+
+
+def test_a_folder_belongs_to_one_server(store: Store, tmp_path: Path):
+    with pytest.raises(StorageError, match="another server uses it"):
+        Store(tmp_path / "jobs")
+
+
+def test_what_is_no_database_is_said(tmp_path: Path):
+    (tmp_path / "jobs.sqlite").write_bytes(b"something else" * 100)
+    with pytest.raises(StorageError, match=r"jobs\.sqlite: file is not a database"):
+        Store(tmp_path)
+    assert sqlite3.sqlite_version_info >= (3, 37)  # strict tables
