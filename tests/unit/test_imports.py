@@ -19,13 +19,17 @@ OPTIONAL = [
     "_pywhispercpp",
     "accelerate",
     "ctranslate2",
+    "fastapi",
     "matplotlib",
     "onnx",
     "onnxruntime",
     "peft",
+    "prometheus_client",
+    "starlette",
     "tensorboard",
     "torch",
     "transformers",
+    "uvicorn",
 ]
 
 #: Modules that are made of an optional library from their first line on.
@@ -53,6 +57,22 @@ NEEDS_AN_EXTRA = {
     "finewhisper.finetune.support": "train",
     "finewhisper.finetune.sweep": "train",
     "finewhisper.finetune.trainer": "train",
+    "finewhisper.serve.app": "serve",
+    "finewhisper.serve.docs": "serve",
+    "finewhisper.serve.errors": "serve",
+    "finewhisper.serve.health": "serve",
+    "finewhisper.serve.keys": "serve",
+    "finewhisper.serve.limits": "serve",
+    "finewhisper.serve.logs": "serve",
+    "finewhisper.serve.metrics": "serve",
+    "finewhisper.serve.models": "serve",
+    "finewhisper.serve.openai": "serve",
+    "finewhisper.serve.run": "serve",
+    "finewhisper.serve.service": "serve",
+    "finewhisper.serve.streams": "serve",
+    "finewhisper.serve.uploads": "serve",
+    "finewhisper.serve.upstream": "serve",
+    "finewhisper.serve.worker": "serve",
     "finewhisper.whisper": "train",
 }
 
@@ -105,6 +125,7 @@ def test_a_module_listed_as_needing_an_extra_really_does(module):
             ["finetune", "m", "--train", "t.jsonl", "-o", "out"],
             r"(torch|transformers) is not installed; run: pip install 'finewhisper\[train\]'",
         ),
+        (["serve", "-m", "m"], r"(fastapi|starlette|uvicorn) is not installed; run: pip install 'finewhisper\[serve\]'"),
     ],
 )
 def test_a_verb_whose_library_is_absent_names_the_extra(tmp_path, arguments, message):

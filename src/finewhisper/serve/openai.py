@@ -116,6 +116,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 async def _heard(request: Request, service: Service, kind: type[TranslationOptions], task: Task) -> Response:
+    service.refuse_when_full()
     async with AsyncExitStack() as held:
         upload = await held.enter_async_context(received(request, service.config, "file"))
         options = upload.options(kind)

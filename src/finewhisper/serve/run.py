@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from types import FrameType
 
 import uvicorn
 
 from finewhisper.audio import Seconds
+from finewhisper.errors import UsageError
 from finewhisper.progress import note
 from finewhisper.serve import logs
 from finewhisper.serve.app import create_app
@@ -37,7 +39,23 @@ def run(config: ServeConfig) -> None:
         server_header=False,
         timeout_graceful_shutdown=_LAST_BYTES_S,
     )
-    _Server(settings, service).run()
+    bound = _bound(config)
+    with bound:
+        _Server(settings, service).run(sockets=[bound])
+
+
+def _bound(config: ServeConfig) -> socket.socket:
+    """A socket at the address to listen on. Raises: UsageError."""
+    bound = socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((config.host, config.port))
+    except OSError as error:
+        bound.close()
+        raise UsageError(
+            f"--host {config.host} --port {config.port}: cannot listen there ({error.strerror}); choose another port"
+        ) from error
+    return bound
 
 
 class _Server(uvicorn.Server):
@@ -48,6 +66,13 @@ class _Server(uvicorn.Server):
         self._service = service
         self._end_at_s: Seconds | None = None
         self._giving_up: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            models = ", ".join(self._service.models.names)
+            note(f"serving {models}; running on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._end_at_s is not None:

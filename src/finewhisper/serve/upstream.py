@@ -54,6 +54,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/recognition", summary="Transcribe a recording", responses=problems, openapi_extra=described)
     async def recognition(request: Request) -> dict[str, Any]:
+        service.refuse_when_full()
         async with received(request, service.config, "audio") as upload:
             wish = upload.options(UpstreamOptions).wish()
             with service.place():
@@ -69,6 +70,7 @@ def routes(service: Service) -> APIRouter:
         openapi_extra=described,
     )
     async def recognition_stream(request: Request) -> StreamingResponse:
+        service.refuse_when_full()
         async with AsyncExitStack() as held:
             upload = await held.enter_async_context(received(request, service.config, "audio"))
             wish = upload.options(UpstreamOptions).wish()

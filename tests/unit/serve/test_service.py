@@ -55,16 +55,18 @@ def test_what_is_served_is_what_is_measured(tiny_en_ct2_model: Path, jfk: Path):
     asyncio.run(serve())
 
 
-def test_requests_are_heard_together(quick_model: Path, jfk: Path):
+def test_requests_are_heard_together(quick_model: Path, data: Path):
+    """On this clip the model does not loop, though it never learnt short contexts."""
+    clip = audio.read(data / "en_misc" / "audio" / "LJ001-0010.opus")
+
     async def serve() -> None:
         async with serving(quick_model) as service:
-            clip = audio.read(jfk)[:24_000]
-            heard = await asyncio.gather(*[service.transcript(clip, Wish()) for _ in range(24)])
+            heard = await asyncio.gather(*[service.transcript(clip, Wish()) for _ in range(12)])
             assert len({transcript.text for transcript in heard}) == 1
             samples = {sample.name: sample.value for metric in service.metrics.registry.collect() for sample in metric.samples}
-            assert samples["finewhisper_batch_windows_sum"] == 24
-            assert samples["finewhisper_batch_windows_count"] < 12
-            assert samples["finewhisper_audio_seconds_total"] == pytest.approx(24 * 1.5)
+            assert samples["finewhisper_batch_windows_sum"] == 12
+            assert samples["finewhisper_batch_windows_count"] < 8
+            assert samples["finewhisper_audio_seconds_total"] == pytest.approx(12 * len(clip) / 16_000)
 
     asyncio.run(serve())
 
@@ -161,12 +163,12 @@ def test_models_come_when_asked_for_and_go_when_idle(quick_model: Path, tiny_en_
             await service.load()
             assert service.ready
             assert service.models.loaded == ("first",)
-            await service.transcript(audio.read(jfk)[:16_000], Wish(model="second"))
+            await service.transcript(np.zeros(16_000, np.float32), Wish(model="second"))
             assert service.models.loaded == ("first", "second")
             with service.models.use("first"):
                 assert service.models.unload_idle(0.0) == ["second"]
             assert service.models.unload_idle(60.0) == []
             assert service.models.resolve("whisper-1") == "first"
-            assert (await service.transcript(audio.read(jfk)[:16_000], Wish(model="second"))).duration_s == 1.0
+            assert (await service.transcript(np.zeros(16_000, np.float32), Wish(model="second"))).duration_s == 1.0
 
     asyncio.run(serve())

@@ -1,0 +1,133 @@
+"""The server as a process: started, asked by many, abused, and ended."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import serving
+
+pytestmark = pytest.mark.real
+WAIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def server(tiny_en_ct2_model: Path) -> Iterator[serving.Running]:
+    with serving.running(tiny_en_ct2_model, "--max-upload", "1", "--log-format", "json") as server:
+        yield server
+
+
+@pytest.fixture
+def jfk(data: Path) -> Path:
+    return data / "en_misc" / "audio" / "jfk.opus"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def running_requests(address: str) -> int:
+    return httpx.get(f"{address}/readyz", timeout=WAIT_S).json()["running"]
+
+
+def test_what_runs_is_finished_and_new_work_refused(tiny_en_ct2_model: Path, data: Path):
+    long = (data / "longform" / "audio" / "shakespeare_sonnet001.mp3").read_bytes()
+    with serving.running(tiny_en_ct2_model, "--shutdown-timeout", "100") as server, httpx.Client(timeout=WAIT_S) as client:
+        answers: list[httpx.Response] = []
+        ask = threading.Thread(target=lambda: answers.append(client.post(f"{server.address}/recognition", files={"audio": long})))
+        ask.start()
+        until(lambda: running_requests(server.address) == 1)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: any("being finished" in line for line in server.log))
+        assert httpx.post(f"{server.address}/recognition", files={"audio": long}, timeout=WAIT_S).status_code == 503
+        ask.join(WAIT_S)
+        assert answers[0].status_code == 200
+        assert "fairest creatures" in str(answers[0].json())
+        assert server.process.wait(WAIT_S) == 0
+
+
+def test_a_port_that_is_taken_and_a_model_that_is_none(tiny_en_ct2_model: Path, tmp_path: Path):
+    def refused(model: Path, port: int) -> str:
+        command = [sys.executable, "-m", "finewhisper", "serve", "-m", str(model), "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "choose another port" in refused(tiny_en_ct2_model, taken.getsockname()[1])
+    assert "is not a model folder" in refused(tmp_path, 0)
+
+
+def test_clients_that_break_off_leave_no_work(server: serving.Running, data: Path):
+    """In the headers, in the body, while they wait and while they are answered."""
+    host, port = urlsplit(server.address).hostname, urlsplit(server.address).port
+    sound = (data / "longform" / "audio" / "shakespeare_sonnet001.mp3").read_bytes()[:900_000]
+    head = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
+    body = head + sound + b"\r\n--x--\r\n"
+    for address, share in itertools.product((b"/recognition", b"/recognition_stream"), (0.0, 0.5, 1.0)):
+        lines = [b"POST " + address + b" HTTP/1.1", b"Host: a", b"Content-Type: multipart/form-data; boundary=x", b"Content-Length: %d"]
+        request = b"\r\n".join(lines) % len(body) + b"\r\n\r\n" + body
+        with socket.create_connection((host, port), WAIT_S) as client:
+            client.sendall(request[: max(round(len(request) * share), 40)])
+            if share == 1.0:
+                until(lambda: running_requests(server.address) == 1)
+    until(lambda: running_requests(server.address) == 0)
+    metrics = httpx.get(f"{server.address}/metrics", timeout=WAIT_S).text
+    assert 'status="500"' not in metrics
+    assert not [line for line in server.log if "Traceback" in line]
+
+
+def test_generated_requests_meet_no_defect(server: serving.Running):
+    """Whatever is made of the description of the addresses: refused, perhaps, but never the server's own fault."""
+    if importlib.util.find_spec("schemathesis") is None:
+        pytest.skip("needs the package schemathesis")
+    import schemathesis
+
+    tried = 0
+
+    def ask(case: schemathesis.Case) -> None:
+        nonlocal tried
+        tried += 1
+        answer = case.call(timeout=WAIT_S)
+        assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+
+    bounded = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+    for operation in schemathesis.openapi.from_url(f"{server.address}/openapi.json").get_all_operations():
+        bounded(given(case=operation.ok().as_strategy())(ask))()
+    assert tried > 30
+    assert not [line for line in server.log if "Traceback" in line]
+
+
+def test_a_thousand_broken_uploads(server: serving.Running, jfk: Path):
+    """Cut anywhere, with bytes changed anywhere: an answer, or a sentence about the recording."""
+    chance, whole = random.Random(0), jfk.read_bytes()[:2000]
+    seen: dict[int, int] = {}
+    with httpx.Client(timeout=WAIT_S) as client:
+        for _ in range(1000):
+            broken = bytearray(whole[: chance.randrange(len(whole))])
+            for _ in range(chance.randrange(20)):
+                if broken:
+                    broken[chance.randrange(len(broken))] = chance.randrange(256)
+            answer = client.post(f"{server.address}/recognition", files={"audio": bytes(broken)})
+            seen[answer.status_code] = seen.get(answer.status_code, 0) + 1
+    assert set(seen) <= {200, 400}
+    assert seen[400] > 500
+    assert running_requests(server.address) == 0
