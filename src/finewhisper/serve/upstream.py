@@ -84,7 +84,7 @@ def routes(service: Service) -> APIRouter:
 async def _lines(parts: AsyncIterator[Transcript]) -> AsyncGenerator[bytes, None]:
     async for part in parts:
         for segment in part.segments:
-            yield _line(_result(segment))
+            yield _line(_result(segment) | {"language": part.language})
 
 
 def _result(segment: Segment) -> dict[str, Any]:

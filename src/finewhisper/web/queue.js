@@ -1,0 +1,133 @@
+// Recordings are transcribed one after the other; a busy server is asked again.
+
+import { Problem } from "./engines/engine.js";
+import { outline } from "./audio/peaks.js";
+
+const AGAIN = new Set(["busy", "stopping"]); // what passes by itself
+
+export class Queue {
+  #library;
+  #engine;
+  #waiting = [];
+  #current = null; // {id, stopper, hurry}
+
+  /** @param {import("./library.js").Library} library @param {import("./engines/engine.js").Engine} engine */
+  constructor(library, engine) {
+    this.#library = library;
+    this.#engine = engine;
+  }
+
+  /** @param {string} id @param {import("./engines/engine.js").Wish} [wish] other than before */
+  add(id, wish) {
+    const recording = this.#library.get(id);
+    const changes = { state: "waiting", problem: null, progress: null, left: null };
+    this.#library.change(id, wish ? { ...changes, wish, job: "" } : changes);
+    if (recording && this.#current?.id !== id && !this.#waiting.includes(id)) this.#waiting.push(id);
+    this.#next();
+  }
+
+  /** Leave it untranscribed, or with what has been understood so far. */
+  stop(id) {
+    if (this.#current?.id === id) this.#current.stopper.abort();
+    else if (this.#waiting.includes(id)) this.#library.change(id, { state: "stopped", problem: null });
+    this.#waiting = this.#waiting.filter((other) => other !== id);
+  }
+
+  /** Do not wait until a busy server may be asked again. */
+  hurry(id) {
+    if (this.#current?.id === id) this.#current.hurry();
+  }
+
+  async #next() {
+    if (this.#current || !this.#waiting.length) return;
+    const id = this.#waiting.shift();
+    this.#current = { id, stopper: new AbortController(), hurry: () => {} };
+    try {
+      await this.#persist(id, this.#current.stopper.signal);
+    } catch (error) {
+      this.#ended(id, error);
+    } finally {
+      this.#current = null;
+    }
+    this.#next();
+  }
+
+  #ended(id, error) {
+    if (error.name === "AbortError") return this.#library.change(id, { state: "stopped", problem: null, progress: null, job: "" });
+    const { code, wait, details } = error instanceof Problem ? error : new Problem("server", { details: String(error) });
+    if (!(error instanceof Problem)) console.error(error);
+    return this.#library.change(id, { state: "failed", progress: null, job: code === "offline" ? this.#library.get(id)?.job ?? "" : "", problem: { code, wait, details } });
+  }
+
+  async #persist(id, signal) {
+    for (;;) {
+      try {
+        return await this.#transcribe(id, signal);
+      } catch (error) {
+        if (!AGAIN.has(error.code)) throw error;
+        await this.#pause(id, error, signal);
+      }
+    }
+  }
+
+  /** Count the seconds down, so that one sees that something will happen. */
+  async #pause(id, { code, wait, details }, signal) {
+    for (let left = Math.ceil(wait); left > 0; left--) {
+      this.#library.change(id, { state: "waiting", progress: null, problem: { code, wait: left, details } });
+      const hurried = await new Promise((resolve, reject) => {
+        const timer = setTimeout(() => resolve(false), 1000);
+        this.#current.hurry = () => resolve(true);
+        signal.addEventListener("abort", () => {
+          clearTimeout(timer);
+          reject(new DOMException("stopped", "AbortError"));
+        });
+      });
+      if (hurried) return;
+    }
+  }
+
+  async #transcribe(id, signal) {
+    const library = this.#library;
+    const sound = await library.sound(id);
+    const { job, wish } = library.get(id);
+    if (!sound && !job) throw new Problem("gone");
+    if (sound) await this.#outline(id, sound);
+    const recording = library.get(id);
+    if (!recording || signal.aborted) throw new DOMException("stopped", "AbortError");
+    const left = new TimeLeft();
+    const segments = [];
+    library.change(id, { state: "working", problem: null, segments });
+    const transcript = await this.#engine.transcribe(sound ?? new Blob(), wish, {
+      signal,
+      duration: recording.duration,
+      job,
+      accepted: (name) => library.change(id, { job: name }),
+      progress: (progress) => library.change(id, { progress, left: left.after(progress) }),
+      segment: (segment) => {
+        segments.push(segment);
+        library.change(id, { progress: recording.progress });
+      },
+    });
+    const duration = recording.duration ?? transcript.duration ?? transcript.segments.at(-1)?.end ?? null;
+    library.change(id, { state: "done", progress: null, left: null, job: "", segments: transcript.segments, language: transcript.language, duration });
+  }
+
+  async #outline(id, sound) {
+    if (this.#library.get(id)?.outline) return;
+    const seen = await outline(sound);
+    if (seen) this.#library.change(id, { outline: seen.values, duration: seen.duration });
+  }
+}
+
+/** How long the rest takes if it goes on as it did. */
+class TimeLeft {
+  #began = 0;
+
+  /** @param {import("./engines/engine.js").Progress} progress @returns {number | null} seconds */
+  after({ phase, fraction }) {
+    if (phase !== "hear") return null;
+    this.#began ||= performance.now();
+    const spent = (performance.now() - this.#began) / 1000;
+    return fraction && fraction > 0.02 && spent > 1 ? (spent * (1 - fraction)) / fraction : null;
+  }
+}

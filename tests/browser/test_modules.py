@@ -1,0 +1,109 @@
+"""The page's modules by themselves, in the browser that runs them."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from finewhisper.transcript import Segment, Transcript, Word
+from finewhisper.vocabulary import LANGUAGES
+from finewhisper.writers import WRITERS
+
+
+@pytest.fixture(scope="module")
+def modules(chromium, server):
+    """Runs a script that may import the page's modules."""
+    page = chromium.new_page()
+    page.goto(server)
+
+    def run(script: str, argument: Any = None) -> Any:
+        return page.evaluate(f"async (given) => {{ {script} }}", argument)
+
+    yield run
+    page.close()
+
+
+def test_both_languages_say_everything(modules):
+    script = """const { strings } = await import("/strings.js");
+      const kind = (value) => (typeof value === "object" ? shape(value) : typeof value);
+      const shape = (words) => Object.entries(words).map(([key, value]) => `${key}: ${kind(value)}`).join();
+      return Object.values(strings).map(shape);"""
+    english, chinese = modules(script)
+    assert english == chinese
+    used = modules("""const { strings } = await import("/strings.js");
+      return [...document.querySelectorAll("[data-text], [data-label]")].flatMap(({ dataset: { text, label } }) => [text, label])
+        .filter((key) => key && typeof strings.en[key] !== "string");""")
+    assert used == []
+
+
+def test_the_languages_are_those_of_the_vocabulary(modules):
+    assert modules('return (await import("/languages.js")).LANGUAGES') == list(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", ["en", "zh", ""])
+def test_exports_are_those_of_the_command(modules, language):
+    segments = (
+        Segment("Good morning.", 0.0, 2.5),
+        Segment("It costs < 5 & > 3 --> maybe", 2.5, 59.9996),
+        Segment("早上好。", 3_599.9999, 360_000.25, words=(Word("早上好。", 3_600.0, 3_601.0),)),
+    )
+    given = [{"start": segment.start_s, "end": segment.end_s, "text": segment.text} for segment in segments]
+    given[2]["words"] = [{"word": " 早上好。", "start": 3_600.0, "end": 3_601.0}]
+    script = """const { formats } = await import("/export.js");
+      return Object.fromEntries(Object.entries(formats).map(([name, { write }]) => [name, write(given)]));"""
+    found = modules(script, {"language": language, "duration": 1.0, "segments": given})
+    expected = {name: write(Transcript(segments, language, 1.0)) for name, write in WRITERS.items() if name in found}
+    assert json.loads(found.pop("json")) == json.loads(expected.pop("json"))
+    assert found == expected
+
+
+def test_a_recording_is_a_wave_file_that_others_read(modules):
+    samples = np.random.default_rng(0).integers(-32768, 32767, 4000).astype(np.int16)
+    script = """const { wav } = await import("/audio/wav.js");
+      const blob = wav([new Int16Array(given.slice(0, 1600)), new Int16Array(given.slice(1600))], 16000);
+      return [...new Uint8Array(await blob.arrayBuffer())];"""
+    found, rate = soundfile.read(io.BytesIO(bytes(modules(script, samples.tolist()))), dtype="int16")
+    assert rate == 16_000
+    assert (found == samples).all()
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "PCM_24"), ("FLAC", "PCM_16")])
+def test_the_outline_shows_where_it_is_loud(modules, kind, subtype):
+    """Two seconds of silence around one of sound, read in pieces or decoded by the browser; of two channels."""
+    waveform = np.zeros((48_000, 2))
+    waveform[16_000:32_000] = 0.25
+    file = io.BytesIO()
+    soundfile.write(file, waveform, 16_000, format=kind, subtype=subtype)
+    script = """const { outline } = await import("/audio/peaks.js");
+      const { values, duration } = await outline(new Blob([new Uint8Array(given)]));
+      return [duration, ...values];"""
+    duration, *values = modules(script, list(file.getvalue()))
+    assert duration == pytest.approx(3.0, abs=0.01)
+    third = len(values) // 3
+    assert max(values[: third - 5]) < 10
+    assert min(values[third + 5 : 2 * third - 5]) > 200  # resampling overshoots at the edges, and the loudest is 255
+    assert max(values[2 * third + 5 :]) < 10
+
+
+def test_a_stream_is_taken_apart_wherever_it_is_cut(modules):
+    script = """const { Pieces } = await import("/engines/answers.js");
+      const whole = '{"a":"1"}\\u0000{"b":"\\u4e2d"}\\u0000{"c":3}\\u0000';
+      const cuts = [];
+      for (let cut = 0; cut <= whole.length; cut++) {
+        const pieces = new Pieces();
+        cuts.push(JSON.stringify([...pieces.of(whole.slice(0, cut)), ...pieces.of(whole)]));
+      }
+      return [...new Set(cuts)];"""
+    assert modules(script) == ['[{"a":"1"},{"b":"中"},{"c":3}]']
+
+
+def test_the_oldest_sounds_go_when_there_are_too_many(modules):
+    script = """const { surplus } = await import("/store.js");
+      return surplus([{id: "old", created: 1, size: 50, sound: true}, {id: "gone", created: 2, size: 90, sound: false},
+        {id: "large", created: 3, size: 70, sound: true}, {id: "new", created: 4, size: 200, sound: true}], 250);"""
+    assert modules(script) == ["large", "old"]
