@@ -279,9 +279,15 @@ def main() -> int:
         about = {"threads": arguments.threads, "rounds": arguments.rounds, "limit": arguments.limit}
         packages = versions("ctranslate2", "faster-whisper", "pywhispercpp", "transformers", "torch")
         with atomic_file(arguments.json) as temporary:
-            content = results | {"settings": about, "versions": packages}
+            content = measured_before(arguments.json) | results | {"settings": about, "versions": packages}
             temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def measured_before(path: Path) -> dict[str, Any]:
+    """What a file of results has already: other sets, of runs with --only."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def parse() -> argparse.Namespace:
@@ -299,7 +305,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="rounds in which the sides take turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-cold-start", dest="cold_start", action="store_false", help="leave out the whole processes")
-    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--json", type=Path, help="file for the results; those of other sets stay in it")
     return parser.parse_args()
 
 
