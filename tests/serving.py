@@ -56,3 +56,5 @@ def running(model: Path | str, *options: str) -> Iterator[Running]:
         finally:
             process.kill()
             reader.join(END_TIMEOUT_S)
+            if process.stderr is not None:
+                process.stderr.close()

@@ -23,7 +23,7 @@ def limited_body(request: Request, limit_bytes: int) -> Request:
 
     Raises:
         TooLargeError: from here where the promise is too large already, else from reading it.
-        ClientGoneError: from reading, where nothing comes any more.
+        ClientGoneError: from reading, where the client goes away or sends nothing any more.
     """
     too_large = TooLargeError(
         f"the request is larger than the {limit_bytes / 1e6:g} MB that this server takes; send less, or raise --max-upload"
@@ -39,6 +39,8 @@ def limited_body(request: Request, limit_bytes: int) -> Request:
             message = await asyncio.wait_for(request.receive(), _PATIENCE_S)
         except asyncio.TimeoutError:
             raise ClientGoneError(f"nothing was received for {_PATIENCE_S:g} s") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("the client went away while it sent")
         received += len(message.get("body", b""))
         if received > limit_bytes:
             raise too_large
