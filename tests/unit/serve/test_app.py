@@ -66,7 +66,9 @@ def test_the_stream_sends_the_same_segments_with_zero_bytes_behind_them(client: 
     whole = client.post("/recognition", files=sound).json()["results"]
     stream = client.post("/recognition_stream", files=sound)
     assert stream.content.endswith(b"\0")
-    assert [json.loads(line) for line in stream.content.split(b"\0")[:-1]] == whole
+    sent = [json.loads(line) for line in stream.content.split(b"\0")[:-1]]
+    assert {segment.pop("language") for segment in sent} == {"en"}
+    assert sent == whole
 
 
 def test_options_may_stand_in_the_address(client: TestClient, sound: dict[str, Any]):
