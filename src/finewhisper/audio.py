@@ -238,9 +238,9 @@ def _read_av(handle: _Handle, head: bytes, name: str, start_s: Seconds, end_s: S
     """The slice through FFmpeg: mono samples and their rate."""
     with _av_open(handle, name) as (container, stream):
         promised_s = _promised_s(container, stream, head)
-        samples, rate, first_s = _av_samples(container, stream, name, start_s, end_s)
+        samples, rate, first_s, joined = _av_samples(container, stream, name, start_s, end_s)
     found_s = first_s + len(samples) / rate
-    if promised_s is not None:
+    if promised_s is not None and not joined:
         if found_s < min(promised_s, promised_s if end_s is None else end_s) - _SLACK_S:
             raise _cut_short(name, promised_s, found_s)
         if found_s - promised_s < _SLACK_S:  # the padding of the last AAC frame
@@ -251,8 +251,12 @@ def _read_av(handle: _Handle, head: bytes, name: str, start_s: Seconds, end_s: S
 
 def _av_samples(
     container: InputContainer, stream: AudioStream, name: str, start_s: Seconds, end_s: Seconds | None
-) -> tuple[Waveform, int, Seconds]:
-    """Decode from shortly before ``start_s`` to shortly after ``end_s``; also the rate, and the time of the first sample."""
+) -> tuple[Waveform, int, Seconds, bool]:
+    """Decode from shortly before ``start_s`` to shortly after ``end_s``.
+
+    Returns:
+        The samples, their rate, the time of the first one, and whether the file is joined of parts with different rates.
+    """
     import av
 
     origin_s = float((stream.start_time or 0) * (stream.time_base or 0))
@@ -277,8 +281,9 @@ def _av_samples(
             raise
         at_s = (first_s or 0.0) + count / rate
         raise AudioError(f"{name}: is damaged or cut short after {at_s:.2f} s ({error.strerror}); copy or record it again") from error
-    pieces += [converter.rest()] if converter is not None else []
-    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32), rate, first_s or 0.0
+    if converter is None:
+        return np.zeros(0, dtype=np.float32), rate, 0.0, False
+    return np.concatenate([*pieces, converter.rest()]), rate, first_s or 0.0, converter.joined
 
 
 def _av_duration(path: Path, head: bytes) -> Seconds:

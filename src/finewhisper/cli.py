@@ -54,6 +54,9 @@ VERBS = {
     "compare": Verb(
         "finewhisper.compare.config:CompareConfig", "finewhisper.compare.run:run", "Show several models on several manifests as one table."
     ),
+    "align": Verb(
+        "finewhisper.align.config:AlignConfig", "finewhisper.align.run:run", "Find the attention heads that tell when words are spoken."
+    ),
     "convert": Verb(
         "finewhisper.convert.config:ConvertConfig",
         "finewhisper.convert.run:run",

@@ -90,7 +90,7 @@ def _through_ffmpeg(path: Path, head: bytes) -> Iterator[Waveform]:
             raise _damaged(path, (count + waiting) / SAMPLE_RATE, error) from error
     pieces.append(converter.rest())
     found_s = (count + sum(map(len, pieces))) / SAMPLE_RATE
-    if promised_s is not None and found_s < promised_s - audio._SLACK_S:
+    if promised_s is not None and not converter.joined and found_s < promised_s - audio._SLACK_S:
         raise audio._cut_short(str(path), promised_s, found_s)
     yield np.concatenate(pieces)
 

@@ -37,7 +37,11 @@ _NEEDED = {
     "openai": (),  # always a file by itself
 }
 #: Where the weights of each kind lie, for their size and fingerprint; safetensors are found by ``weight_files``.
-_WEIGHTS = {"ctranslate2": ("model.bin",), "ggml": (GGML_NAME,), "onnx": ("onnx/*.onnx", "onnx/*.onnx_data")}
+_WEIGHTS = {
+    "ctranslate2": ("model.bin",),
+    "ggml": (GGML_NAME,),
+    "onnx": tuple(f"{layout}/*.onnx{end}" for layout in ("onnx", "sherpa-onnx") for end in ("", "_data")),
+}
 
 
 class Context(BaseModel):
@@ -190,8 +194,8 @@ def _sniff(path: Path) -> Kind:
     kind = _read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
-    only_graphs = any(path.glob("onnx/*.onnx")) and not any(path.glob("*.safetensors"))
-    return "onnx" if only_graphs else "transformers"
+    graphs = any(any(path.glob(pattern)) for pattern in _WEIGHTS["onnx"])
+    return "onnx" if graphs and not any(path.glob("*.safetensors")) else "transformers"  # others keep both in one folder
 
 
 _GGML_MAGIC = b"lmgg"  # a number that spells ggml from its highest byte down

@@ -27,6 +27,7 @@ class Converter:
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
+        self.joined = False  #: whether the rate has changed: no header then tells how long all of it is
         self._from: int | None = None
         self._stream: soxr.ResampleStream | None = None
         self._format: tuple[str, str, int] | None = None
@@ -46,6 +47,7 @@ class Converter:
         """The next mono samples, taken at ``rate``; the resampler holds some of them back."""
         rest = np.zeros(0, np.float32)
         if rate != self._from:
+            self.joined = self.joined or self._from is not None
             rest = self.rest()
             self._from, self._stream = rate, None if rate == self.rate else soxr.ResampleStream(rate, self.rate, 1, dtype="float32")
         own = mono if self._stream is None else self._stream.resample_chunk(mono)

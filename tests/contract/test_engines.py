@@ -113,6 +113,43 @@ def test_two_calls_agree(engine: Engine, clips: list[Waveform], heard: list[Tran
     assert engine.transcribe(clips, DecodeOptions()) == heard
 
 
+def test_words_have_times_inside_their_phrase(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    if engine.name not in {"ctranslate2", "transformers"}:
+        with pytest.raises(UnsupportedError, match="--word-timestamps"):
+            engine.transcribe(clips, DecodeOptions(word_timestamps=True))
+        return
+    transcripts = engine.transcribe(clips, DecodeOptions(word_timestamps=True))
+    for plain, timed in zip(heard, transcripts, strict=True):
+        assert timed.text == plain.text
+        for segment in timed.segments:
+            assert [word.text for word in segment.words] == segment.text.split()
+            times = [segment.start_s, *(time for word in segment.words for time in (word.start_s, word.end_s)), segment.end_s]
+            assert times == sorted(times)
+            assert all(0.0 < (word.probability or 0.0) <= 1.0 for word in segment.words)
+    said = {word.text: word for segment in transcripts[0].segments for word in segment.words}
+    assert said["Americans"].end_s == pytest.approx(2.25, abs=0.25)  # he pauses after it
+    assert said["country."].end_s == pytest.approx(10.6, abs=0.25)
+
+
+def test_without_timestamps_a_phrase_lasts_from_its_first_word_to_its_last(engine: Engine, clips: list[Waveform]):
+    if engine.name not in {"ctranslate2", "transformers"}:
+        pytest.skip("this engine tells no times of words")
+    (segment,) = engine.transcribe(clips[:1], DecodeOptions(timestamps=False, word_timestamps=True))[0].segments
+    assert (segment.start_s, segment.end_s) == (segment.words[0].start_s, segment.words[-1].end_s)
+    assert 10.3 < segment.end_s < 10.9
+
+
+def test_tokens_may_be_drawn_by_chance(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    drawn = [engine.transcribe(clips[1:2], DecodeOptions(temperature=temperature))[0].text for temperature in (0.2, 1.5, 1.5, 1.5)]
+    assert error_rate([heard[1].text], [drawn[0]], "word", Normalizer.for_language("en")).percent < 50
+    assert set(drawn[1:]) != {heard[1].text}
+
+
+def test_hotwords_say_how_to_spell(engine: Engine, clips: list[Waveform]):
+    options = DecodeOptions(hotwords=("Yo, my fellow Amerikans", "our kountry", "my fellow Amerikans", "our kountry"))
+    assert "Amerikans" in engine.transcribe(clips[:1], options)[0].text
+
+
 def test_beam_search_is_honoured_or_refused(engine: Engine, clips: list[Waveform]):
     if engine.name == "whispercpp":
         with pytest.raises(UnsupportedError, match="--beam-size 3"):
@@ -220,10 +257,17 @@ def test_all_engines_say_the_same(request: pytest.FixtureRequest, clips: list[Wa
 
     Scores may differ a little: they are taken over all tokens in one engine, over those that the rules of timestamps allow in another.
     """
-    expected, *others = [load(request, small).transcribe(clips, DecodeOptions()) for small, _ in ENGINES.values()]
+    engines = [load(request, small) for small, _ in ENGINES.values()]
+    expected, *others = [engine.transcribe(clips, DecodeOptions()) for engine in engines]
     for transcripts in others:
         for one, other in zip(expected, transcripts, strict=True):
             assert one.text == other.text
             assert [segment.end_s for segment in one.segments] == [segment.end_s for segment in other.segments]
             assert one.segments[0].avg_logprob == pytest.approx(other.segments[0].avg_logprob, abs=0.15)
             assert one.segments[0].no_speech_prob == pytest.approx(other.segments[0].no_speech_prob, abs=1e-2)
+    timed = [engine for engine in engines if engine.name in {"ctranslate2", "transformers"}]
+    for one, other in zip(*(engine.transcribe(clips, DecodeOptions(word_timestamps=True)) for engine in timed), strict=True):
+        for ours, theirs in zip(one.segments, other.segments, strict=True):
+            assert [word.text for word in ours.words] == [word.text for word in theirs.words]
+            starts = [[word.start_s for word in segment.words] for segment in (ours, theirs)]
+            np.testing.assert_allclose(*starts, atol=0.05)

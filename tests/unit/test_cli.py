@@ -16,7 +16,7 @@ from finewhisper.cli import VERBS, load, main, parse
 from finewhisper.config import options, save
 from finewhisper.errors import UsageError
 
-PIPELINE = ["download", "prepare", "augment", "finetune", "merge", "evaluate", "compare", "convert", "parity", "transcribe"]
+PIPELINE = ["download", "prepare", "augment", "finetune", "merge", "evaluate", "compare", "align", "convert", "parity", "transcribe"]
 FRAMEWORKS = {"torch", "transformers", "peft", "ctranslate2", "numpy"}
 
 

@@ -30,9 +30,12 @@ OPTIONAL = [
 
 #: Modules that are made of an optional library from their first line on.
 NEEDS_AN_EXTRA = {
+    "finewhisper.align.attention": "train",
+    "finewhisper.align.run": "train",
     "finewhisper.convert.onnx_browser": "onnx",
     "finewhisper.convert.onnx_graph": "onnx",
     "finewhisper.convert.onnx_network": "onnx",
+    "finewhisper.convert.onnx_sherpa": "onnx",
     "finewhisper.convert.onnx_weights": "onnx",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",

@@ -66,6 +66,23 @@ def test_pickled_weights_are_refused(copy: Path) -> None:
         ModelFolder.open(copy)
 
 
+def test_a_folder_of_graphs_alone_is_an_onnx_one(copy: Path) -> None:
+    (copy / "onnx").mkdir()
+    for name in ("encoder_model.onnx", "decoder_model_merged.onnx", "decoder_model_merged.onnx_data"):
+        (copy / "onnx" / name).write_bytes(name.encode())
+    assert ModelFolder.open(copy).kind == "transformers"  # others keep both in one folder
+    (copy / "model.safetensors").unlink()
+    folder = ModelFolder.open(copy)
+    assert folder.kind == "onnx"
+    assert len(folder.stored_weights()) == 3
+    before = folder.fingerprint()
+    (copy / "onnx" / "decoder_model_merged.onnx_data").write_bytes(b"other")
+    assert folder.fingerprint() != before
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"a onnx folder without tokenizer\.json"):
+        ModelFolder.open(copy)
+
+
 def test_a_missing_shard_is_named(copy: Path) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -14,6 +14,7 @@ Quantization = Literal[
     "f32", "f16", "q8_0", "q5_0", "q5_1", "q4_0",
 ]  # fmt: skip
 Target = Literal["transformers", "ctranslate2", "ggml", "onnx"]
+Layout = Literal["transformers.js", "sherpa-onnx"]
 #: What each kind of folder can store its weights as; the first is the default.
 QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
     "transformers": ("float32", "float16"),
@@ -44,6 +45,10 @@ class ConvertConfig(Config):
     quantization: Annotated[Quantization | None, Flag(alias="-q")] = None
     """Type of the stored weights. ctranslate2: float32 (default) to int8, the smallest and, on CPUs, fastest. ggml: f16 (default), f32,
     q8_0, q5_0, q5_1, q4_0. onnx: float32 (default), float16 or int8. transformers: float32 (default) or float16."""
+
+    layout: Layout = "transformers.js"
+    """Which program's names and shapes --to onnx follows: Transformers.js, whose graphs others load too, or sherpa-onnx, which takes
+    float32 or int8."""
 
     verify: bool = True
     """Compare the copy with its source; needs both engines (the extras train, and ct2, cpp or onnx)."""

@@ -5,11 +5,11 @@ Source: ``whisper/model.py`` of openai/whisper.
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from finewhisper.convert.tensors import Float32
@@ -178,7 +178,7 @@ def _load(path: Path) -> Any:
         raise MissingExtraError("torch, which reads .pt files,", "train") from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise ModelError(
             f"{path}: holds more than tensors and numbers, which could run code when loaded, so it was not loaded; "
             "save it again with torch.save of {'dims': …, 'model_state_dict': …}"

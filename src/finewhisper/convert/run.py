@@ -82,10 +82,15 @@ def _open_source(config: ConvertConfig) -> ModelFolder:
 def _quantization(config: ConvertConfig) -> Quantization:
     """What is asked for, or the default of the kind."""
     known = QUANTIZATIONS[config.to]
+    if config.layout == "sherpa-onnx":
+        if config.to != "onnx":
+            raise UsageError(f"--layout sherpa-onnx: is a layout of --to onnx, not of --to {config.to}")
+        known = ("float32", "int8")
     chosen = config.quantization or known[0]
     if chosen not in known:
         listed = f"{', '.join(known[:-1])} or {known[-1]}"
-        raise UsageError(f"--quantization {chosen}: a {config.to} folder holds {listed}")
+        layout = " --layout sherpa-onnx" if config.layout == "sherpa-onnx" else ""
+        raise UsageError(f"--quantization {chosen}: --to {config.to}{layout} takes {listed}")
     return chosen
 
 
@@ -120,7 +125,7 @@ def _write(source: ModelFolder, folder: Path, config: ConvertConfig, quantizatio
     elif config.to == "ggml":
         to_ggml.write(source, folder, quantization)
     elif config.to == "onnx":
-        to_onnx.write(source, folder, quantization)
+        to_onnx.write(source, folder, quantization, config.layout)
     else:
         writer = to_transformers if source.kind == "ctranslate2" else from_openai
         writer.write(source, folder, "float16" if quantization == "float16" else "float32")

@@ -1,25 +1,27 @@
 """A Hugging Face folder as ONNX graphs, from its safetensors alone: neither torch nor an exporter is needed.
 
-The folder is the one that Transformers.js, onnxruntime's users and finewhisper load: ``onnx/`` with the graphs, and beside it the small
-files of a Hugging Face folder. ``config.json`` tells Transformers.js which type the files are in and which have their weights outside.
+The folder has the graphs in ``onnx/`` for Transformers.js or in ``sherpa-onnx/``, and beside them the small files of a Hugging Face folder.
+``config.json`` tells Transformers.js which type the files are in and which have their weights outside.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from finewhisper import progress
 from finewhisper.convert import companions
-from finewhisper.convert.config import Quantization
+from finewhisper.convert.config import Layout, Quantization
 from finewhisper.convert.tensors import Tensors
 from finewhisper.convert.to_ctranslate2 import decoding_config
 from finewhisper.errors import MissingExtraError
 from finewhisper.model import ModelFolder
+from finewhisper.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     Fill = Callable[[Graph, Tensors, Sizes], tuple[list[ValueInfoProto], list[ValueInfoProto]]]
 
 
-def write(source: ModelFolder, target: Path, quantization: Quantization) -> None:
+def write(source: ModelFolder, target: Path, quantization: Quantization, layout: Layout = "transformers.js") -> None:
     """Write the graphs and every small file beside them into the existing folder ``target``.
 
     Raises:
@@ -38,44 +40,73 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
         MissingExtraError: onnx is not installed.
     """
     try:
-        from finewhisper.convert import onnx_browser, onnx_network
+        from finewhisper.convert import onnx_network
     except ImportError as error:
         raise MissingExtraError("onnx", "onnx") from error
     precision = cast("Precision", quantization)
     vocabulary = companions.checked_vocabulary(source)
     tensors, sizes = Tensors(source), onnx_network.Sizes.read(source.config)
-    (target / "onnx").mkdir()
-    external = {}
-    parts: dict[str, Fill] = {"encoder_model": onnx_browser.encoder, "decoder_model_merged": onnx_browser.decoder}
-    for part, fill in progress.track(parts.items(), f"convert to {precision}", len(parts), "graph"):
-        name = f"{part}{onnx_browser.SUFFIXES[precision]}.onnx"
-        if write_graph(target / "onnx" / name, fill, tensors, sizes, precision):
-            external[name] = 1
+    if layout == "sherpa-onnx":
+        config = _sherpa(target / "sherpa-onnx", tensors, sizes, precision, vocabulary)
+    else:
+        config = {"transformers.js_config": _browser(target / "onnx", tensors, sizes, precision)}
     decoding = decoding_config(_generation(source), source.config, vocabulary)
     companions.write(target, vocabulary, source.config, decoding)
     generation = json.loads((target / "generation_config.json").read_text(encoding="utf-8"))
     companions.write_json(target / "generation_config.json", generation | _generation(source))
-    browser: dict[str, Any] = {"dtype": onnx_browser.DTYPES[precision]}
+    companions.write_json(target / "config.json", source.config | config)
+
+
+def _browser(folder: Path, tensors: Tensors, sizes: Sizes, precision: Precision) -> dict[str, Any]:
+    """The graphs for Transformers.js, and what its part of ``config.json`` must say of them."""
+    from finewhisper.convert import onnx_browser
+
+    suffix = onnx_browser.SUFFIXES[precision]
+    paths = [folder / f"{part}{suffix}.onnx" for part in ("encoder_model", "decoder_model_merged")]
+    external = _write_graphs(paths, (onnx_browser.encoder, onnx_browser.decoder), tensors, sizes, precision, {})
+    settings: dict[str, Any] = {"dtype": onnx_browser.DTYPES[precision]}
     if precision == "float16":
-        browser["kv_cache_dtype"] = {"fp16": "float16"}  # what version 3 cannot read from the graph
+        settings["kv_cache_dtype"] = {"fp16": "float16"}  # what version 3 cannot read from the graph
     if external:
-        browser["use_external_data_format"] = external
-    companions.write_json(target / "config.json", source.config | {"transformers.js_config": browser})
+        settings["use_external_data_format"] = dict.fromkeys(external, 1)
+    return settings
 
 
-def write_graph(path: Path, fill: Fill, tensors: Tensors, sizes: Sizes, precision: Precision, **metadata: str) -> bool:
-    """Write one graph, and say whether its weights are too large for its file and lie in ``PATH_data``."""
+def _sherpa(folder: Path, tensors: Tensors, sizes: Sizes, precision: Precision, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The graphs and the list of tokens for sherpa-onnx, which reads nothing else."""
+    from finewhisper.convert import onnx_sherpa
+
+    paths = [folder / f"{part}{onnx_sherpa.SUFFIXES[precision]}.onnx" for part in ("encoder", "decoder")]
+    fills = (onnx_sherpa.encoder, onnx_sherpa.decoder)
+    _write_graphs(paths, fills, tensors, sizes, precision, onnx_sherpa.metadata(sizes, vocabulary))
+    (folder / "tokens.txt").write_text(onnx_sherpa.tokens(vocabulary), encoding="ascii")
+    return {}
+
+
+#: The weights of each graph, by their names; those that make the audio's keys and values may be in either.
+_PARTS = (r"model\.encoder\.|.*\.encoder_attn\.[kv]_proj\.", r"model\.decoder\.|proj_out\.")
+
+
+def _write_graphs(
+    paths: Sequence[Path], fills: Sequence[Fill], tensors: Tensors, sizes: Sizes, precision: Precision, metadata: dict[str, str]
+) -> list[str]:
+    """Write encoder and decoder; the names of those whose weights are too large for one file and lie in ``NAME_data``."""
     from finewhisper.convert import onnx_graph
 
-    side = "model.encoder." if "encoder" in path.name else "model.decoder."
-    numbers = sum(math.prod(tensors.shape(name)) for name in tensors if name.startswith(side))
-    outside = numbers * {"float32": 4, "float16": 2, "int8": 1}[precision] > onnx_graph.INLINE_BYTES
-    with ExitStack() as stack:
-        stream = stack.enter_context(path.with_name(f"{path.name}_data").open("wb")) if outside else None
-        graph = onnx_graph.Graph(precision, stream)
-        inputs, outputs = fill(graph, tensors, sizes)
-        graph.save(path, inputs, outputs, **metadata)
-    return outside
+    paths[0].parent.mkdir()
+    external = []
+    parts = zip(paths, fills, _PARTS, strict=True)
+    for path, fill, names in progress.track(parts, f"convert to {precision}", len(paths), "graph"):
+        numbers = sum(math.prod(tensors.shape(name)) for name in tensors if re.match(names, name))
+        outside = numbers * {"float32": 4, "float16": 2, "int8": 1}[precision] > onnx_graph.INLINE_BYTES
+        with ExitStack() as stack:
+            stream = stack.enter_context(path.with_name(f"{path.name}_data").open("wb")) if outside else None
+            graph = onnx_graph.Graph(precision, stream)
+            inputs, outputs = fill(graph, tensors, sizes)
+            graph.save(path, inputs, outputs, metadata)
+        if outside:
+            external.append(path.name)
+    return external
 
 
 def _generation(source: ModelFolder) -> dict[str, Any]:

@@ -26,10 +26,7 @@ def largest_error(transformers: ModelFolder, other: ModelFolder) -> float:
         ModelError: one of the folders lacks a tensor, or has it in another shape.
     """
     ours = Tensors(transformers)
-    if other.kind == "onnx":
-        pairs = _onnx(ours, other)
-    else:
-        pairs = _ctranslate2(other) if other.kind == "ctranslate2" else _openai(other)
+    pairs = _onnx(ours, other) if other.kind == "onnx" else _ctranslate2(other) if other.kind == "ctranslate2" else _openai(other)
     worst = 0.0
     for name, theirs, scale in pairs:
         values = ours[name]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
+from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
 from finewhisper.engines.words import TokenTimes, with_words
 from finewhisper.errors import MemoryLimitError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
@@ -145,7 +145,7 @@ class Engine(ABC):
             budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
             hypotheses = [
                 replace(hypothesis, tokens=hypothesis.tokens[:budget])
-                for hypothesis, budget in zip(self._generate(features, prompts, max(budgets), options), budgets, strict=True)
+                for hypothesis, budget in zip(self._hypotheses(features, prompts, max(budgets), options), budgets, strict=True)
             ]
             durations_s = [len(clip) / SAMPLE_RATE for clip in clips]
             transcripts = [
@@ -155,6 +155,13 @@ class Engine(ABC):
             return self._with_words(features, hypotheses, transcripts, options) if options.word_timestamps else transcripts
         finally:
             self._forget()
+
+    def _hypotheses(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
+        """What the network writes; drawn by chance, it is written clip by clip, so that it does not depend on a clip's neighbours."""
+        if not options.temperature:
+            return self._generate(features, prompts, max_tokens, options)
+        clips = range(len(prompts))
+        return [self._generate(features[clip : clip + 1], [prompts[clip]], max_tokens, options)[0] for clip in clips]
 
     def _with_words(
         self, features: Features, hypotheses: list[Hypothesis], transcripts: list[Transcript], options: DecodeOptions
@@ -175,7 +182,8 @@ class Engine(ABC):
         for index, times in zip(spoken, self._token_times(chosen, prompts, tokens, positions), strict=True):
             transcript = transcripts[index]
             written = written_language(transcript.language, options.task) or transcript.language
-            timed = with_words(self.vocabulary, transcript.segments, [own for _, own in pieces[index]], times, written)
+            loudness = features[index, :, : round(transcript.duration_s * FRAMES_PER_SECOND)].mean(axis=0)
+            timed = with_words(self.vocabulary, transcript.segments, [own for _, own in pieces[index]], times, written, loudness)
             results[index] = replace(transcript, segments=tuple(timed if options.timestamps else map(_tight, timed)))
         return results
 

@@ -1,14 +1,12 @@
 """Whisper in onnxruntime: the two graphs of an ONNX folder, with greedy and beam search of our own.
 
 The graphs accept spectrograms of any length up to 30 s, so a model that has learnt short contexts pays only for the audio it is given.
-Keys and values stay in onnxruntime's own arrays between steps and are not copied.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ import numpy.typing as npt
 
 from finewhisper.audio import WINDOW_FRAMES
 from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.engines.onnx_layouts import LAYOUTS, Audio, Layout, Steps
 from finewhisper.engines.rules import Rules, Scores, log_sum_exp
 from finewhisper.engines.search import beam, greedy
 from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
@@ -23,9 +22,6 @@ from finewhisper.model import ModelFolder
 from finewhisper.transcript import DecodeOptions
 from finewhisper.vocabulary import Vocabulary
 
-#: What exporters append to the names of the graphs for the type of the weights.
-PRECISIONS = {"float32": "", "float16": "_fp16", "int8": "_quantized"}
-_ENCODER, _DECODER = "encoder_model", "decoder_model_merged"
 #: Log-mel frames encoded at once on a CPU: self-attention needs memory for the square of the positions of every clip.
 _ENCODE_FRAMES = WINDOW_FRAMES
 #: Prompt tokens fed at once: the graph makes logits for each of them, 207 kB a token and clip.
@@ -34,16 +30,16 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxEngine(Engine):
-    """An ONNX folder, made by ``finewhisper convert`` or in the same layout by others, on a CPU or on CUDA."""
+    """An ONNX folder, made by ``finewhisper convert`` or by others in the layout of Transformers.js, on a CPU or on CUDA."""
 
     name = "onnx"
 
-    def __init__(self, folder: ModelFolder, precision: str, sessions: tuple[Any, Any], device: str) -> None:
+    def __init__(self, folder: ModelFolder, layout: Layout, precision: str, sessions: tuple[Any, Any], device: str) -> None:
         super().__init__(Vocabulary.load(folder.path), folder.card.context, folder.config["num_mel_bins"])
-        self.precision, self._device = precision, device
+        self._layout, self.precision, self._device = layout, precision, device
         self._encoder, self._decoder = sessions
         self._generation = json.loads((folder.path / "generation_config.json").read_text(encoding="utf-8"))
-        self._encoded: tuple[Features, Features] | None = None  # the last batch, so that detecting its language does not encode it twice
+        self._encoded: tuple[Features, Audio] | None = None  # the last batch, so that detecting its language does not encode it twice
 
     @classmethod
     def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> OnnxEngine:
@@ -61,49 +57,59 @@ class OnnxEngine(Engine):
         """
         library = _library()
         kind, provider = _provider(library, device)
-        precision = _precision(folder, precision)
+        layout, precision = _choice(folder, precision)
         options = library.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: it warns of every initializer that an optimisation makes useless
-        paths = [_graph(folder.path, part, precision) for part in (_ENCODER, _DECODER)]
+        paths = layout.paths(folder.path, precision)
         try:
             encoder, decoder = (library.InferenceSession(str(path), options, providers=[provider]) for path in paths)
         except Exception as error:  # onnxruntime's own exceptions have no common base
             raise ModelError(f"{folder.path}: onnxruntime cannot load it ({error}); download or convert the model again") from error
-        engine = cls(folder, precision, (encoder, decoder), kind)
+        engine = cls(folder, layout, precision, (encoder, decoder), kind)
         _check_vocabulary(folder, decoder, engine.vocabulary)
         return engine
 
     def encode(self, features: Features) -> npt.NDArray[np.float32]:
         """The encoder's output for log-mel features (batch, n_mels, frames): (batch, frames // 2, d_model)."""
-        step = max(_ENCODE_FRAMES // features.shape[-1], 1) if self._device == "cpu" else len(features)
-        batches = [np.ascontiguousarray(features[first : first + step]) for first in range(0, len(features), step)]
-        return np.concatenate([self._encoder.run(["last_hidden_state"], {"input_features": batch})[0] for batch in batches])
+        return np.concatenate([states for (states,) in self._run_encoder(features, ("last_hidden_state",))])
 
-    def _states(self, features: Features) -> npt.NDArray[np.float32]:
+    def _run_encoder(self, features: Features, outputs: Sequence[str]) -> list[list[npt.NDArray[np.float32]]]:
+        """The outputs for each part of a batch: clip by clip on a CPU where windows are full."""
+        step = max(_ENCODE_FRAMES // features.shape[-1], 1) if self._device == "cpu" else len(features)
+        parts = (np.ascontiguousarray(features[first : first + step]) for first in range(0, len(features), step))
+        return [self._encoder.run(outputs, {self._layout.features: part}) for part in parts]
+
+    def _steps(self, features: Features) -> Steps:
+        """The decoder, with what the encoder makes of a batch."""
         if self._encoded is None or self._encoded[0] is not features:
-            self._encoded = (features, self.encode(features))
-        return self._encoded[1]
+            parts = zip(*self._run_encoder(features, self._layout.audio), strict=True)
+            joined = (np.concatenate(part, axis=self._layout.steps.axis) for part in parts)
+            self._encoded = features, dict(zip(self._layout.inputs, joined, strict=True))
+        return self._layout.steps(self._decoder, self._encoded[1], self._value)
+
+    def _value(self, array: npt.NDArray[Any]) -> Any:
+        return _library().OrtValue.ortvalue_from_numpy(array, self._device, 0)
 
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
         start = np.full((len(features), 1), self.vocabulary.start_of_transcript)
-        logits = _Steps(self._decoder, self._states(features), self._device).feed(start)[:, 0]
+        logits = self._steps(features).feed(start)[:, 0]
         codes, ids = zip(*self.vocabulary.languages.items(), strict=True)
         chosen = logits[:, list(ids)]
         return [dict(zip(codes, row.tolist(), strict=True)) for row in np.exp(chosen - log_sum_exp(chosen)[:, None])]
 
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
-        steps = _Steps(self._decoder, self._states(features), self._device)
+        steps = self._steps(features)
         self._encoded = None
         logits, no_speech = self._read(steps, np.array(prompts))
         rules = Rules.read(self._generation, self.vocabulary, timestamps=options.timestamps)
-        if options.beam_size > 1:
+        if options.beam_size > 1 and not options.temperature:
             found = beam(steps, logits, rules, max_tokens, options.beam_size)
         else:
-            found = greedy(steps, logits, rules, max_tokens)
+            found = greedy(steps, logits, rules, max_tokens, options.temperature, options.seed)
         return [Hypothesis(one.tokens, one.avg_logprob, silence) for one, silence in zip(found, no_speech, strict=True)]
 
-    def _read(self, steps: _Steps, prompts: npt.NDArray[np.int64]) -> tuple[Scores, list[float]]:
+    def _read(self, steps: Steps, prompts: npt.NDArray[np.int64]) -> tuple[Scores, list[float]]:
         """Feed the prompts; the logits that follow, and how likely it is that nobody spoke, which stands after the start token."""
         start = prompts[0].tolist().index(self.vocabulary.start_of_transcript)
         silence: list[float] = []
@@ -115,65 +121,12 @@ class OnnxEngine(Engine):
         return logits[:, -1], silence
 
 
-class _Steps:
-    """The decoder graph with its keys and values, in the layout that ``finewhisper.convert.onnx_browser`` describes."""
-
-    def __init__(self, session: Any, states: npt.NDArray[np.float32], device: str) -> None:
-        self._session, self._device = session, device
-        self._states = self._value(states)
-        self._outputs = [output.name for output in session.get_outputs()]
-        self._past = {
-            declared.name: self._value(np.zeros([len(states), declared.shape[1], 0, declared.shape[3]], _numpy_type(declared.type)))
-            for declared in session.get_inputs()
-            if declared.name.startswith("past_key_values.")
-        }
-        self._begun = False
-
-    def feed(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Append tokens (rows, tokens); the logits after each of them, (rows, tokens, vocabulary)."""
-        feeds = {
-            "input_ids": self._value(tokens.astype(np.int64)),
-            "encoder_hidden_states": self._states,
-            "use_cache_branch": self._value(np.array([self._begun])),
-            **self._past,
-        }
-        results = dict(zip(self._outputs, self._session.run_with_ort_values(self._outputs, feeds), strict=True))
-        for name, value in results.items():
-            if name.startswith("present.") and not (self._begun and ".encoder." in name):
-                self._past[name.replace("present", "past_key_values")] = value
-        self._begun = True
-        return np.asarray(results["logits"].numpy())
-
-    def step(self, tokens: npt.NDArray[np.int64]) -> Scores:
-        return self.feed(tokens[:, None])[:, 0]
-
-    def reorder(self, parents: npt.NDArray[np.int64]) -> None:
-        self._take(parents, [name for name in self._past if ".decoder." in name])
-
-    def keep(self, rows: npt.NDArray[np.int64]) -> None:
-        self._take(rows, list(self._past))
-        self._states = self._value(self._states.numpy()[rows])
-
-    def _take(self, rows: npt.NDArray[np.int64], names: Sequence[str]) -> None:
-        if not np.array_equal(rows, np.arange(self._states.shape()[0])):
-            for name in names:
-                self._past[name] = self._value(self._past[name].numpy()[rows])
-
-    def _value(self, array: npt.NDArray[Any]) -> Any:
-        return _library().OrtValue.ortvalue_from_numpy(array, self._device, 0)
-
-
 def _library() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnx") from error
     return onnxruntime
-
-
-def _numpy_type(declared: str) -> str:
-    """numpy's name of a type such as ``tensor(float16)``."""
-    return {"tensor(float)": "float32", "tensor(float16)": "float16"}[declared]
 
 
 def _provider(library: Any, device: str) -> tuple[str, str]:
@@ -186,19 +139,17 @@ def _provider(library: Any, device: str) -> tuple[str, str]:
     return kind, _PROVIDERS[kind]
 
 
-def _graph(folder: Path, part: str, precision: str) -> Path:
-    return folder / "onnx" / f"{part}{PRECISIONS[precision]}.onnx"
-
-
-def _precision(folder: ModelFolder, wanted: str) -> str:
-    present = [name for name in PRECISIONS if all(_graph(folder.path, part, name).is_file() for part in (_ENCODER, _DECODER))]
-    if not present:
-        raise ModelError(
-            f"{folder.path}: onnx/ has no {_ENCODER} and {_DECODER} of one type; convert it again: finewhisper convert … --to onnx"
-        )
-    if wanted != "auto" and wanted not in present:
-        raise UnsupportedError(f"--precision {wanted}: an ONNX model computes in what it is stored in, here {' or '.join(present)}")
-    return present[0] if wanted == "auto" else wanted
+def _choice(folder: ModelFolder, wanted: str) -> tuple[Layout, str]:
+    """The graphs to load: the first layout that is whole, in the type that is asked for."""
+    for layout in LAYOUTS:
+        present = layout.present(folder.path)
+        if present and wanted != "auto" and wanted not in present:
+            raise UnsupportedError(f"--precision {wanted}: an ONNX model computes in what it is stored in, here {' or '.join(present)}")
+        if present:
+            return layout, present[0] if wanted == "auto" else wanted
+    raise ModelError(
+        f"{folder.path}: onnx/ has no encoder_model and decoder_model_merged of one type; convert it again: finewhisper convert … --to onnx"
+    )
 
 
 def _check_vocabulary(folder: ModelFolder, decoder: Any, vocabulary: Vocabulary) -> None:

@@ -40,13 +40,15 @@ class Found:
         return self.logprob / max(len(self.tokens) + self.ended, 1)
 
 
-def greedy(decoder: Decoder, logits: Scores, rules: Rules, max_tokens: int) -> list[Found]:
-    """The likeliest token at each step, for every row by itself.
+def greedy(decoder: Decoder, logits: Scores, rules: Rules, max_tokens: int, temperature: float = 0.0, seed: int = 0) -> list[Found]:
+    """The likeliest token at each step, for every row by itself; with a temperature, one drawn by chance.
 
     Args:
         logits: of the first token after the prompt, (rows, vocabulary).
         max_tokens: how many tokens a row may have, its end token included.
+        seed: of the chance, which is each row's own, so that what is drawn does not depend on the other rows.
     """
+    chances = [np.random.default_rng(seed) for _ in logits] if temperature else []
     written: list[list[int]] = [[] for _ in logits]
     logprobs = np.zeros(len(logits))
     running = fed = np.arange(len(logits))  # rows without an end, and those in the decoder's memory
@@ -54,6 +56,8 @@ def greedy(decoder: Decoder, logits: Scores, rules: Rules, max_tokens: int) -> l
         current = logits[np.searchsorted(fed, running)]
         scores = current.copy()
         rules.apply(scores, [written[row] for row in running])
+        if temperature:  # the largest sum of a score and Gumbel noise is a draw from the softmax (Gumbel 1954)
+            scores = scores / temperature + np.stack([chances[row].gumbel(size=scores.shape[-1]) for row in running])
         chosen = scores.argmax(axis=-1)
         logprobs[running] += np.take_along_axis(current, chosen[:, None], axis=-1)[:, 0] - log_sum_exp(current)
         for row, token in zip(running, chosen, strict=True):

@@ -106,9 +106,9 @@ class WhisperCppEngine(Engine):
                 f"--beam-size {options.beam_size}: the whispercpp engine decodes greedily; use --beam-size 1 or another engine"
             )
         rules = Rules.read(self._generation, self.vocabulary, timestamps=options.timestamps)
-        return [self._write(clip, prompt, max_tokens, rules) for clip, prompt in zip(features, prompts, strict=True)]
+        return [self._write(clip, prompt, max_tokens, rules, options) for clip, prompt in zip(features, prompts, strict=True)]
 
-    def _write(self, clip: npt.NDArray[np.float32], prompt: list[int], max_tokens: int, rules: Rules) -> Hypothesis:
+    def _write(self, clip: npt.NDArray[np.float32], prompt: list[int], max_tokens: int, rules: Rules, options: DecodeOptions) -> Hypothesis:
         self._hear(clip)
         steps = _Steps(self._network)
         start = prompt.index(self.vocabulary.start_of_transcript) + 1
@@ -116,7 +116,7 @@ class WhisperCppEngine(Engine):
         silence = float(np.exp(scores[self.vocabulary.no_speech] - log_sum_exp(scores)))  # told right after the start
         if prompt[start:]:
             scores = steps.feed(prompt[start:])
-        found = greedy(steps, scores[np.newaxis], rules, max_tokens)[0]
+        found = greedy(steps, scores[np.newaxis], rules, max_tokens, options.temperature, options.seed)[0]
         return Hypothesis(found.tokens, found.avg_logprob, silence)
 
     def _hear(self, clip: npt.NDArray[np.float32]) -> None:

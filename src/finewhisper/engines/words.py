@@ -13,14 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import TIMESTAMP_STEP_S, Seconds
+from finewhisper.audio import FRAMES_PER_SECOND, TIMESTAMP_STEP_S, Seconds
 from finewhisper.transcript import UNSPACED, Segment, Word
 from finewhisper.vocabulary import Vocabulary
 
 Weights = npt.NDArray[np.float32]  # (heads, tokens + 1, positions): what looks at the audio while a token, or at last the end, is written
 Matrix = npt.NDArray[np.float64]
 
+Loudness = npt.NDArray[np.float32]  # (frames,)
+
 _MEDIAN_WIDTH = 7  # positions
+#: A frame is quiet below this share of the way from a clip's softest tenth to its loudest; quiet shorter than this is part of a word.
+_QUIET_SHARE, _SHORTEST_PAUSE_S = 0.25, 0.1
 #: Punctuation that belongs to the word after it, and to the word before it.
 _OPENING, _CLOSING = "\"'“‘¿¡([{-«「『（《〈【", "\"'.。,，!！?？:：;；”’)]}、…»」』）》〉】"
 _REPLACEMENT = "\ufffd"  # what half a character decodes to
@@ -36,9 +40,18 @@ class TokenTimes:
 
 def token_starts(weights: Weights) -> tuple[Seconds, ...]:
     """The times at which tokens begin, from the attention of the alignment heads over the clip's positions of 20 ms."""
+    return path_starts(normalized(weights).mean(axis=0, dtype=np.float64))
+
+
+def normalized(weights: Weights) -> Weights:
+    """The weights of each head, relative to those of its other tokens and smoothed over time."""
     spread = np.maximum(weights.std(axis=1, keepdims=True), 1e-10)
-    smooth = _median((weights - weights.mean(axis=1, keepdims=True)) / spread)
-    return tuple(float(position) * TIMESTAMP_STEP_S for position in first_columns(-smooth.mean(axis=0, dtype=np.float64)))
+    return _median((weights - weights.mean(axis=1, keepdims=True)) / spread)
+
+
+def path_starts(weights: Matrix) -> tuple[Seconds, ...]:
+    """The times at which tokens begin on the path with the most of some normalized weights (tokens + 1, positions)."""
+    return tuple(float(position) * TIMESTAMP_STEP_S for position in first_columns(-weights))
 
 
 def _median(weights: Weights) -> Weights:
@@ -112,17 +125,25 @@ def _characters(vocabulary: Vocabulary, tokens: Sequence[int]) -> list[list[int]
 
 
 def with_words(
-    vocabulary: Vocabulary, segments: Sequence[Segment], tokens: Sequence[Sequence[int]], times: TokenTimes, language: str
+    vocabulary: Vocabulary,
+    segments: Sequence[Segment],
+    tokens: Sequence[Sequence[int]],
+    times: TokenTimes,
+    language: str,
+    loudness: Loudness | None = None,
 ) -> list[Segment]:
     """Segments with their words, whose times run forward inside their segment.
 
     Args:
         tokens: the text tokens of each segment.
         times: of all these tokens in a row.
+        loudness: of each 10 ms of the clip, for leaving out the pauses that the attention counts to a word.
     """
     found, first = [], 0
+    quiet = None if loudness is None else _quiet(loudness)
     for segment, own in zip(segments, tokens, strict=True):
-        found.append(replace(segment, words=tuple(_words(vocabulary, segment, own, times, first, language))))
+        words = _words(vocabulary, segment, own, times, first, language)
+        found.append(replace(segment, words=tuple(words if quiet is None else [_without_pauses(word, quiet) for word in words])))
         first += len(own)
     return found
 
@@ -140,3 +161,25 @@ def _words(vocabulary: Vocabulary, segment: Segment, tokens: Sequence[int], time
             earliest_s = end_s
         first += len(group)
     return words
+
+
+def _quiet(loudness: Loudness) -> npt.NDArray[np.bool_]:
+    """Which frames are much softer than the speech."""
+    if not len(loudness):
+        return np.zeros(0, dtype=bool)
+    soft, loud = np.quantile(loudness, [0.1, 0.9])
+    return np.asarray(loudness < soft + _QUIET_SHARE * (loud - soft))
+
+
+def _without_pauses(word: Word, quiet: npt.NDArray[np.bool_]) -> Word:
+    """The word without the quiet before and after it."""
+    first, last = round(word.start_s * FRAMES_PER_SECOND), round(word.end_s * FRAMES_PER_SECOND)
+    spoken = np.flatnonzero(~quiet[first:last])
+    if not len(spoken):
+        return word
+    start_s, end_s = (first + spoken[0]) / FRAMES_PER_SECOND, (first + spoken[-1] + 1) / FRAMES_PER_SECOND
+    return replace(
+        word,
+        start_s=float(start_s) if start_s - word.start_s >= _SHORTEST_PAUSE_S else word.start_s,
+        end_s=float(end_s) if word.end_s - end_s >= _SHORTEST_PAUSE_S else word.end_s,
+    )

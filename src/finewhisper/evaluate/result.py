@@ -37,6 +37,7 @@ class Setting:
         """How text was made from audio, as in a signature."""
         parts = [
             "greedy" if config.beam_size == 1 else f"beam {config.beam_size}",
+            "loops:again",  # decoded again with rising temperature
             f"timestamps:{'yes' if config.timestamps else 'no'}",
             f"context:trimmed+{self.context.margin_s}s" if self.context.trimmed else "context:30s",
         ]

@@ -53,7 +53,8 @@ def dev_sets(config: FinetuneConfig, read: Callable[[Path], Sequence[Utterance]]
 
 def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) -> Callable[[], Scores]:
     """A function that decodes the sets with the model as it is."""
-    options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size)
+    # No second attempts at loops: the weights are judged, and a model that loops must not look better or slow the training down.
+    options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
     return lambda: scores({speech.name: hear_together(engine, speech, options) for speech in sets}, config.metric)
 
 

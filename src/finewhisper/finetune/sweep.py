@@ -113,7 +113,7 @@ class Sweep:
         self.line, self.engine, self.dev, self.config = line, engine, tuple(dev), config
         taken = {speech.name for speech in dev}
         self.kept = tuple(replace(speech, name=f"kept {speech.name}") if speech.name in taken else speech for speech in kept)
-        self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size)
+        self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
         scales = config.sweep.scales or (KEEPING_SCALES if config.keep else SCALES)
         self.scales = tuple(scale for scale in scales if scale != 1) if dev else ()
 

@@ -82,7 +82,7 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
 
 
 def _options(config: ParityConfig) -> DecodeOptions:
-    return DecodeOptions(timestamps=False, batch_size=config.batch_size)
+    return DecodeOptions(timestamps=False, batch_size=config.batch_size, fallback=())
 
 
 def _precision(folder: ModelFolder, engine: Engine) -> str:

@@ -39,6 +39,10 @@ class Window:
         """A stretch of it, in samples from its start."""
         return Window(self.waveform[span.start : span.end], self.start + span.start)
 
+    def alone(self) -> Window:
+        """A copy: a slice keeps all that it is a slice of in memory."""
+        return Window(self.waveform.copy(), self.start)
+
 
 @dataclass(frozen=True)
 class Reel:
@@ -71,9 +75,8 @@ def reels(clip: Clip, vad: bool | None, longest_s: Seconds) -> Iterator[Reel]:
         keep_from = reel.end - round(_KEPT_S * SAMPLE_RATE)
         if windows and windows[-1].end > keep_from:  # somebody may go on speaking
             keep_from = windows.pop().start
-        yield Reel(windows, keep_from, last=False)
-        held, pieces, waiting = reel.part(Span(keep_from - reel.start, len(reel.waveform))), [], 0
-        held = Window(held.waveform.copy(), held.start)  # a slice would keep the whole reel in memory
+        yield Reel([window.alone() for window in windows], keep_from, last=False)
+        held, pieces, waiting = reel.part(Span(keep_from - reel.start, len(reel.waveform))).alone(), [], 0
     rest = Window(np.concatenate([held.waveform, *pieces]), held.start)
     judged = True if vad is None and long else vad  # the end of a long recording is not a short one
     yield Reel([rest.part(span) for span in plan(rest.waveform, judged, longest_s)], rest.end, last=True)

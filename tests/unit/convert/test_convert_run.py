@@ -48,6 +48,24 @@ def test_the_copy_is_whole_says_how_it_compared_and_remembers_its_context(random
     assert list(tmp_path.glob(".*")) == []
 
 
+def test_an_onnx_copy_is_whole_and_compared(random_model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tuned"
+    shutil.copytree(random_model, source)
+    ModelCard(context=Context(trimmed=True, margin_s=0.5), languages=("bg",)).write(source)
+    result = convert(source, tmp_path / "copy", to="onnx", quantization="int8")
+    folder = ModelFolder.open(tmp_path / "copy", "onnx")
+    assert {path.name for path in (folder.path / "onnx").iterdir()} == {
+        "encoder_model_quantized.onnx", "decoder_model_merged_quantized.onnx",
+    }  # fmt: skip
+    assert folder.card.context == Context(trimmed=True, margin_s=0.5)
+    assert folder.card.verification is not None
+    assert folder.card.verification["source"]["fingerprint"] == ModelFolder.open(source).fingerprint()
+    assert 0 < folder.card.verification["weight_error"] <= 0.51 / 127
+    assert 0 < folder.card.verification["encoder_error"] < 0.25
+    assert result.size == sum(path.stat().st_size for path in (folder.path / "onnx").iterdir())
+    assert {"onnx", "onnxruntime"} <= set(folder.card.versions)
+
+
 def test_the_config_tells_ctranslate2_what_the_generation_config_says(base_model: Path, random_model: Path, tmp_path: Path) -> None:
     convert(random_model, tmp_path / "ct2", verify=False)
     config = json.loads((tmp_path / "ct2" / "config.json").read_text())
@@ -180,9 +198,37 @@ def test_options_are_checked_before_any_work(
         convert(random_model, tmp_path / "target", **options)
 
 
-def test_a_transformers_folder_cannot_be_int8(tiny_en_ct2_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--quantization int8: a transformers folder holds float32 or float16"):
-        convert(tiny_en_ct2_model, tmp_path / "target", to="transformers", quantization="int8")
+@pytest.mark.parametrize(
+    ("to", "quantization", "message"),
+    [
+        ("transformers", "int8", "--to transformers takes float32 or float16"),
+        ("onnx", "bfloat16", "--to onnx takes float32, float16 or int8"),
+        ("onnx", "int8_float32", "--to onnx takes float32, float16 or int8"),
+    ],
+)
+def test_a_type_that_the_format_lacks_is_refused(
+    random_model: Path, tiny_en_ct2_model: Path, tmp_path: Path, to: str, quantization: str, message: str
+) -> None:
+    source = tiny_en_ct2_model if to == "transformers" else random_model
+    with pytest.raises(UsageError, match=f"--quantization {quantization}: {message}"):
+        convert(source, tmp_path / "target", to=to, quantization=quantization)
+
+
+@pytest.mark.parametrize(
+    ("to", "quantization", "message"),
+    [
+        ("ctranslate2", "float32", "--layout sherpa-onnx: is a layout of --to onnx, not of --to ctranslate2"),
+        ("onnx", "float16", "--quantization float16: --to onnx --layout sherpa-onnx takes float32 or int8"),
+    ],
+)
+def test_what_sherpa_onnx_does_not_take_is_refused(random_model: Path, tmp_path: Path, to: str, quantization: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        convert(random_model, tmp_path / "target", to=to, quantization=quantization, layout="sherpa-onnx")
+
+
+def test_a_ctranslate2_folder_becomes_a_transformers_one_first(tiny_en_ct2_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is a ctranslate2 folder, but transformers is needed .*--to transformers"):
+        convert(tiny_en_ct2_model, tmp_path / "target", to="onnx")
 
 
 def test_a_target_that_is_there_is_kept(random_model: Path, tmp_path: Path) -> None:

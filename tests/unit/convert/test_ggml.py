@@ -270,8 +270,8 @@ def test_widths_that_blocks_do_not_fit_are_refused(make_random: Make, tmp_path: 
 @pytest.mark.parametrize(
     ("to", "quantization", "message"),
     [
-        ("ggml", "int8", "--quantization int8: a ggml folder holds f16, f32, q8_0, q5_0, q5_1 or q4_0"),
-        ("ctranslate2", "q8_0", "--quantization q8_0: a ctranslate2 folder holds float32, .* or int16"),
+        ("ggml", "int8", "--quantization int8: --to ggml takes f16, f32, q8_0, q5_0, q5_1 or q4_0"),
+        ("ctranslate2", "q8_0", "--quantization q8_0: --to ctranslate2 takes float32, .* or int16"),
     ],
 )
 def test_types_belong_to_their_kind(random_model: Path, tmp_path: Path, to: Any, quantization: Any, message: str) -> None:

@@ -241,9 +241,9 @@ def test_another_network_is_refused(make_random: Make, tmp_path: Path) -> None:
 def test_without_the_library_the_extra_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    for name in ("onnx", "finewhisper.convert.onnx_browser", "finewhisper.convert.onnx_graph", "finewhisper.convert.onnx_network"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in [name for name in sys.modules if name.startswith("finewhisper.convert.onnx_")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delattr("finewhisper.convert.onnx_browser", raising=False)
     with pytest.raises(MissingExtraError, match=r"finewhisper\[onnx\]"):
         export(source, tmp_path / "copy")

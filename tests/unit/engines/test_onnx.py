@@ -65,6 +65,31 @@ def test_the_float32_copy_writes_the_tokens_that_transformers_writes(
         assert other.avg_logprob == pytest.approx(one.avg_logprob, abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def small_sherpa(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights in the layout of sherpa-onnx."""
+    from finewhisper.convert import to_onnx
+
+    folder = tmp_path_factory.mktemp("small-sherpa") / "model"
+    folder.mkdir()
+    to_onnx.write(ModelFolder.open(random_model), folder, "float32", "sherpa-onnx")
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["small", "small_sherpa"])
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_rows_of_every_layout_keep_their_own_past(request: pytest.FixtureRequest, random_model: Path, layout: str, beam_size: int):
+    """Clips of one batch differ in loudness and language; random weights write different tokens for them where beams have the choice."""
+    features = np.random.default_rng(0).normal(0, 1, (3, 80, 100)).astype(np.float32) * np.array([0.1, 1, 5], np.float32)[:, None, None]
+    engines = [load_engine(ModelFolder.open(folder), device="cpu") for folder in (random_model, request.getfixturevalue(layout))]
+    prompts = [engines[0].vocabulary.prompt(code, timestamps=False) for code in ("bg", "zh", "en")]
+    options = DecodeOptions(timestamps=False, beam_size=beam_size)
+    expected, found = (engine._generate(features, prompts, 15, options) for engine in engines)
+    assert beam_size == 1 or len({one.tokens for one in expected}) == 3
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+    np.testing.assert_allclose(engines[1].encode(features), engines[0].encode(features), atol=1e-5)
+
+
 def test_a_long_prompt_is_fed_in_pieces_and_gives_the_same(random_model: Path, small: Path):
     """More tokens than are fed at once, and the start token in a later piece."""
     features = np.random.default_rng(0).normal(0, 0.5, (2, 80, 200)).astype(np.float32)
@@ -79,8 +104,8 @@ def test_a_long_prompt_is_fed_in_pieces_and_gives_the_same(random_model: Path, s
 def test_a_batch_is_encoded_once_for_language_and_text(small: Path, monkeypatch: pytest.MonkeyPatch):
     engine = load(small)
     encoded = []
-    original = engine.encode
-    monkeypatch.setattr(engine, "encode", lambda features: encoded.append(len(features)) or original(features))
+    original = engine._run_encoder
+    monkeypatch.setattr(engine, "_run_encoder", lambda features, names: encoded.append(len(features)) or original(features, names))
     engine.transcribe([np.zeros(16_000, dtype=np.float32)] * 2, DecodeOptions())
     assert encoded == [2]
     assert engine._encoded is None  # and not kept in memory

@@ -70,6 +70,17 @@ def test_rows_are_dropped_once_half_of_them_have_ended() -> None:
     assert len(decoder.rows) < 9
 
 
+def test_drawn_tokens_follow_the_softmax_and_depend_on_no_neighbour() -> None:
+    logits = np.log(np.array([[0.5, 0.3, 0.1, 0.1], [0.1, 0.1, 0.2, 0.6]], dtype=np.float32))
+    rules = Rules(np.array([1]), np.array([], dtype=int), False, 3, 0, 0)
+    drawn = [greedy(History(2), logits, rules, 1, temperature=0.5, seed=seed) for seed in range(2000)]
+    for row, scores in enumerate(logits):
+        allowed = np.exp(2 * scores) * [1, 0, 1, 1]
+        words = [3 if both[row].ended else both[row].tokens[0] for both in drawn]
+        np.testing.assert_allclose(np.bincount(words, minlength=4) / 2000, allowed / allowed.sum(), atol=0.04)
+    assert [greedy(History(1), logits[1:], rules, 1, temperature=0.5, seed=seed)[0] for seed in range(9)] == [both[1] for both in drawn[:9]]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_no_more_tokens_than_allowed(limit: int) -> None:
     for search in (greedy, lambda *arguments: beam(*arguments, 3)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,13 @@ import pytest
 from finewhisper import audio
 from finewhisper.audio import Waveform
 from finewhisper.engines import Engine, load_engine
-from finewhisper.errors import UsageError
+from finewhisper.engines.base import Features, Hypothesis
+from finewhisper.errors import MemoryLimitError, UsageError
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
 from finewhisper.text import Normalizer
+from finewhisper.transcribe import reels
+from finewhisper.transcribe.guards import loops
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Transcript
 
@@ -210,3 +215,118 @@ def test_speech_that_a_model_leaves_at_the_end_of_a_window_is_decoded_after_it(m
     assert whole.text.startswith(alone.text)
     assert "abundance" in whole.text
     assert whole.segments[-1].end_s > 25.0
+
+
+def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
+    """A model that never learnt short contexts loops on them: on the first of these clips, not on the second."""
+    clips = [audio.read(data / "en_misc" / "audio" / f"{name}.opus") for name in ("LJ001-0011", "LJ001-0010")]
+    greedy = quick.transcribe(clips, DecodeOptions())
+    assert [loops(transcript.text) for transcript in greedy] == [True, False]
+    temperatures: list[tuple[float, int]] = []
+    original = quick.transcribe
+
+    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        temperatures.append((options.temperature, len(waveforms)))
+        return original(waveforms, options)
+
+    monkeypatch.setattr(quick, "transcribe", spy)
+    first, second = Transcriber(quick).transcribe_clips(clips)
+    assert not loops(first.text)
+    assert second == greedy[1]
+    again = [entry for entry in temperatures if entry[0] > 0]
+    assert again == list(zip(DecodeOptions().fallback, [1] * len(again), strict=False))
+    assert again
+
+
+def test_ten_minutes_of_speech_silence_and_noise_have_no_loops(engine: Engine, data: Path):
+    rows = map(json.loads, (data / "noise_rir" / "manifest.jsonl").read_text().splitlines())
+    noises = [audio.read(data / "noise_rir" / row["audio"]["path"]) for row in rows if "response" not in row["label"]]
+    speech = [audio.read(path) for path in sorted((data / "en_misc" / "audio").iterdir())]
+    parts: list[Waveform] = []
+    for index, noise in enumerate(itertools.cycle(noises)):
+        parts += [speech[index % len(speech)], np.zeros(32_000 + 16_000 * (index % 6), np.float32), noise]
+        if sum(map(len, parts)) >= 600 * 16_000:
+            break
+    transcript = Transcriber(engine).transcribe(np.concatenate(parts)[: 600 * 16_000])
+    assert len(transcript.text) > 2_000
+    assert not [segment.text for segment in transcript.segments if loops(segment.text)]
+    assert not loops(transcript.text)
+    texts = [segment.text for segment in transcript.segments]
+    assert not any(len(set(texts[index : index + 4])) == 1 for index in range(len(texts) - 3))
+
+
+def test_where_memory_does_not_hold_a_batch_smaller_ones_are_tried(
+    quick: Engine, batches: list[list[float]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The library's own words; a machine of which the test may take all memory cannot be had."""
+    original = quick._generate
+
+    def small(features: Features, *rest: Any) -> list[Hypothesis]:
+        if len(features) > 2:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return original(features, *rest)
+
+    monkeypatch.setattr(quick, "_generate", small)
+    transcriber = Transcriber(quick, DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1))
+    assert len(list(transcriber.transcribe_clips([tone(1.0)] * 9))) == 9
+    assert [len(batch) for batch in batches] == [8, 4, 2, 2, 4, 2, 2, 1]
+    assert "memory does not hold 8 windows" in capsys.readouterr().err
+    assert transcriber.options.batch_size == 1
+
+
+def test_where_memory_does_not_hold_one_window_the_message_says_what_to_do(quick: Engine, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> list[Hypothesis]:
+        raise MemoryError
+
+    monkeypatch.setattr(quick, "_generate", full)
+    with pytest.raises(MemoryLimitError, match="smaller --batch-size, an int8 copy or a smaller model"):
+        Transcriber(quick).transcribe(tone(1.0))
+
+
+def test_a_recording_in_pieces_is_heard_like_the_whole(engine: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reels, "_REEL_S", 40.0)
+    waveform, _ = longform(data, "bush_election_day", 90.0)
+    covered: list[float] = []
+    pieces = (waveform[first : first + 100_000] for first in range(0, len(waveform), 100_000))
+    transcript = Transcriber(engine).transcribe(pieces, progress=covered.append)
+    whole = Transcriber(engine).transcribe(waveform)
+    assert error_rate([whole.text], [transcript.text], "word", Normalizer.for_language("en")).percent < 3
+    assert transcript.duration_s == whole.duration_s == pytest.approx(sum(covered))
+
+
+def test_in_turn_each_window_is_told_what_was_said_before(engine: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
+    waveform, said = longform(data, "bush_election_day")
+    prompts: list[str] = []
+    original = engine.transcribe
+
+    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        prompts.append(options.prompt)
+        return original(waveforms, options)
+
+    monkeypatch.setattr(engine, "transcribe", spy)
+    covered: list[float] = []
+    options = DecodeOptions(prompt="An address.")
+    transcript = Transcriber(engine, options, sequential=True).transcribe(waveform, progress=covered.append)
+    assert error_rate([said], [transcript.text], "word", Normalizer.for_language("en")).percent < 12
+    assert prompts[0] == "An address."
+    assert prompts[1].startswith("An address. Good morning.")
+    assert sum(covered) == pytest.approx(transcript.duration_s)
+    times = [time for segment in transcript.segments for time in (segment.start_s, segment.end_s)]
+    assert times == sorted(times)
+
+
+def test_words_of_long_recordings_have_the_times_of_the_file(engine: Engine, data: Path):
+    """The recording is made of clips whose times are known."""
+    waveform, _ = longform(data, "ljspeech", 60.0)
+    transcript = Transcriber(engine, DecodeOptions(word_timestamps=True)).transcribe(waveform)
+    words = [word for segment in transcript.segments for word in segment.words]
+    times = [time for word in words for time in (word.start_s, word.end_s)]
+    assert times == sorted(times)
+    for segment in transcript.segments:
+        assert segment.text.split() == [word.text for word in segment.words]
+        assert segment.start_s <= segment.words[0].start_s
+        assert segment.words[-1].end_s <= segment.end_s
+    starts = np.array([word.start_s for word in words])
+    clips = json.loads((data / "longform" / "segments.json").read_text())["audio/ljspeech_LJ001_0001-0032.opus"]
+    errors = [np.abs(starts - clip["start"]).min() for clip in clips if clip["end"] < 60.0]
+    assert np.mean(errors) < 0.25

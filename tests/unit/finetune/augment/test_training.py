@@ -73,7 +73,7 @@ def test_windows_are_planned_for_the_longest_that_a_clip_can_become(random_model
     slow = Augmentation(Effects(speed=Speed(probability=1, factor=(0.5, 0.5)), shift=Shift(probability=1, seconds=(0.4, 0.4))))
     dataset = SpeechDataset(utterances, labeller, slow)
     for share in (0.0, 1.0):
-        batches = LengthBatches(clips_of(utterances, labeller, slow), BatchPlan(4, 60.0, (0.0, 0.0), share, 0, 1))
+        batches = LengthBatches(clips_of(utterances, labeller, slow), BatchPlan(4, 60.0, (0.0, 0.0), share, 0, 1, stitched_share=share))
         windows = [window for batch in batches for window in batch]
         assert sorted(row for window in windows for row in window.rows) == list(range(8))
         assert share == 0.0 or any(len(window.rows) > 1 for window in windows)

@@ -1,0 +1,1 @@
+"""Which attention heads of a model tell when a word is spoken."""
