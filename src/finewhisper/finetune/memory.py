@@ -18,6 +18,8 @@ and each of the ``d_model`` channels.
   time is as without.
 - The loss keeps one float32 for each label and token of the vocabulary, and makes as much again while it is computed.
 - Learning weights that lie in float32 have a copy in 16 bits while autocast is on.
+- The token embedding reads and writes: its two gradients and their sum lie side by side when the decoder's backward pass ends.
+- On a CPU the heap needs more than the tensors in it, see :data:`HEAP`.
 
 So an encoder layer that learns keeps 17 floats for each position and channel in float32, and a decoder layer 22 for each token.
 """
@@ -40,6 +42,9 @@ from finewhisper.finetune.labels import PROMPT_AND_END
 from finewhisper.vocabulary import MAX_TOKENS
 from finewhisper.whisper import FEW_KEYS, LengthAwareWhisper
 
+#: How many times its tensors' size glibc's heap takes. torch asks for aligned blocks, and what such a block leaves behind is too small for
+#: the next of its size (https://sourceware.org/bugzilla/show_bug.cgi?id=14581), so much of what is freed within a step is not used again.
+HEAP = 1.8
 #: How many times ``d_model`` a linear layer reads and writes.
 _READS = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 1, "fc2": 4}
 _WRITES = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 4, "fc2": 1}
@@ -110,6 +115,7 @@ class Footprint:
     encoder_layers: int
     decoder_layers: int
     convolutions_learn: bool
+    embedding_learns: bool
 
     @classmethod
     def of(cls, config: FinetuneConfig, sizes: WhisperConfig, device: str = "cpu") -> Footprint:
@@ -123,9 +129,10 @@ class Footprint:
                 model = LengthAwareWhisper(sizes)
             model.tie_weights()
             adapted = methods.adapt(model, config.model_copy(update={"compile": False}))
-        named = list(adapted.named_parameters())
-        learning = {name.removeprefix("base_model.model.").removeprefix("model."): weight for name, weight in named if weight.requires_grad}
-        frozen = sum(_frozen_bytes(name, weight, config) for name, weight in named if not weight.requires_grad)
+        named = {name.removeprefix("base_model.model.").removeprefix("model."): weight for name, weight in adapted.named_parameters()}
+        # peft's AdaLoRA keeps each rank as a weight, which without storage seems to learn
+        learning = {name: weight for name, weight in named.items() if weight.requires_grad and ".ranknum." not in name}
+        frozen = sum(_frozen_bytes(name, weight, config) for name, weight in named.items() if name not in learning)
         count = sum(weight.numel() for weight in learning.values())
         encoder = _keeping(learning, "encoder", sizes.encoder_layers)
         reaches_all = encoder > 0 or any(name.startswith("decoder.embed") for name in learning)
@@ -139,6 +146,7 @@ class Footprint:
             encoder_layers=encoder,
             decoder_layers=sizes.decoder_layers if reaches_all else _keeping(learning, "decoder", sizes.decoder_layers),
             convolutions_learn=any(name.startswith("encoder.conv") for name in learning),
+            embedding_learns="decoder.embed_tokens.weight" in learning,
         )
 
     @property
@@ -162,14 +170,15 @@ class Footprint:
         return kept + stream * width * (self.encoder_layers * positions + self.decoder_layers * tokens)
 
     def _activations(self, load: Load) -> int:
-        """What is kept, and the most of what is made and freed again: the loss of all labels, or one layer's gradients."""
+        """What is kept, and the most of what is made and freed again: for the loss of all labels, in one layer, or for the embedding."""
         positions = load.windows * (load.positions if self.encoder_layers else load.tokens)
         backward: float = positions * self._width * (8 * self._s + 16)
         if self.recomputes:
             backward += max(self._encoder_layer(load) * bool(self.encoder_layers), self._decoder_layer(load))
         loss = load.labels * self._vocabulary * (4 if self._s == 4 else 6)
         copies = 2 * self.learning if self._s == 2 else 0
-        return round(self.kept(load) + copies + max(loss, backward))
+        embedding = 8 * self._vocabulary * self._width * self.embedding_learns
+        return round((self.kept(load) + copies + max(loss, backward, embedding)) * (HEAP if self.device == "cpu" else 1))
 
     def _encoder_layer(self, load: Load) -> float:
         channels = 2 * self._norm + 8 * self._s + sum(map(self._linear, _ENCODER))
