@@ -19,7 +19,7 @@ and each of the ``d_model`` channels.
 - The loss keeps one float32 for each label and token of the vocabulary, and makes as much again while it is computed.
 - Learning weights that lie in float32 have a copy in 16 bits while autocast is on.
 - The token embedding reads and writes: its two gradients and their sum lie side by side when the decoder's backward pass ends.
-- On a CPU the heap needs more than the tensors in it, see :data:`HEAP`.
+- On a CPU the heap has holes, see :data:`HOLES`.
 
 So an encoder layer that learns keeps 17 floats for each position and channel in float32, and a decoder layer 22 for each token.
 """
@@ -42,9 +42,11 @@ from finewhisper.finetune.labels import PROMPT_AND_END
 from finewhisper.vocabulary import MAX_TOKENS
 from finewhisper.whisper import FEW_KEYS, LengthAwareWhisper
 
-#: How many times its tensors' size glibc's heap takes. torch asks for aligned blocks, and what such a block leaves behind is too small for
-#: the next of its size (https://sourceware.org/bugzilla/show_bug.cgi?id=14581), so much of what is freed within a step is not used again.
-HEAP = 1.8
+#: What holes in a CPU's heap add, as a share of what layers keep without gradient checkpointing, measured. torch asks glibc for aligned
+#: blocks; what one of them leaves behind is too small for the next of its size (https://sourceware.org/bugzilla/show_bug.cgi?id=14581),
+#: so much of what is freed within a step is not used again. An adapted layer makes three tensors on its way to one; blocks above 32 MB
+#: are not in the heap.
+HOLES = {"lora": 1.0, "adalora": 1.0, "full": 0.25}
 #: How many times ``d_model`` a linear layer reads and writes.
 _READS = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 1, "fc2": 4}
 _WRITES = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 4, "fc2": 1}
@@ -165,7 +167,7 @@ class Footprint:
         kept += positions * (5 * width + 2 * int(self.sizes.num_mel_bins)) * self._s * self.convolutions_learn
         kept += 8 * tokens * width + 4 * load.labels * self._vocabulary
         if not self.recomputes:
-            return round(kept + self.encoder_layers * self._encoder_layer(load) + self.decoder_layers * self._decoder_layer(load))
+            return round(kept + self._layers(load))
         stream = 4 if self.config.method == "full" else self._s
         return kept + stream * width * (self.encoder_layers * positions + self.decoder_layers * tokens)
 
@@ -178,7 +180,12 @@ class Footprint:
         loss = load.labels * self._vocabulary * (4 if self._s == 4 else 6)
         copies = 2 * self.learning if self._s == 2 else 0
         embedding = 8 * self._vocabulary * self._width * self.embedding_learns
-        return round((self.kept(load) + copies + max(loss, backward, embedding)) * (HEAP if self.device == "cpu" else 1))
+        holes = self._layers(load) * HOLES[self.config.method] if self.device == "cpu" else 0
+        return round(self.kept(load) + holes + copies + max(loss, backward, embedding))
+
+    def _layers(self, load: Load) -> float:
+        """What all layers keep without gradient checkpointing."""
+        return self.encoder_layers * self._encoder_layer(load) + self.decoder_layers * self._decoder_layer(load)
 
     def _encoder_layer(self, load: Load) -> float:
         channels = 2 * self._norm + 8 * self._s + sum(map(self._linear, _ENCODER))
