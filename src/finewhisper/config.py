@@ -158,10 +158,13 @@ def build(model: type[Model], values: Mapping[str, Any], *, name: Callable[[Fiel
         return model.model_validate(dict(values))
     except ValidationError as error:
         name = name or (lambda path: "--" + ".".join(path).replace("_", "-"))
-        lines = []
+        sentences: dict[tuple[FieldPath, str], str] = {}
         for problem in error.errors():
             path = _field_path(model, problem["loc"])
-            lines.append(f"{name(path)}: {_sentence(model, path, problem)}" if path else _sentence(model, path, problem))
+            key, sentence = (path, repr(problem["input"])), _sentence(model, path, problem)
+            before = sentences.get(key, sentence)  # of another type that the value may have
+            sentences[key] = sentence if before == sentence else f"{before.removesuffix(f', not {key[1]}')} or {sentence}"
+        lines = [f"{name(path)}: {sentence}" if path else sentence for (path, _), sentence in sentences.items()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from None
 
 

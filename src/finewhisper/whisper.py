@@ -37,7 +37,7 @@ transformers.utils.logging.disable_progress_bar()  # loading takes a second and 
 
 
 #: Keys up to which :func:`attention` multiplies matrices: 7.5 s of sound. For more, the scores need too much memory.
-_FEW_KEYS = 384
+FEW_KEYS = 384
 
 
 def attention(
@@ -60,7 +60,7 @@ def attention(
     """
     learning = torch.is_grad_enabled() and query.device.type == "cpu" and query.dtype == torch.bfloat16
     additive = attention_mask is None or attention_mask.is_floating_point()
-    if not (learning and additive and dropout == 0.0 and key.shape[2] <= _FEW_KEYS):
+    if not (learning and additive and dropout == 0.0 and key.shape[2] <= FEW_KEYS):
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

@@ -68,7 +68,7 @@ class BatchPlan:
         """The plan that a run's options ask for."""
         return cls(
             config.batch_size,
-            config.batch_seconds,
+            float(config.batch_seconds),  # "auto" has been replaced by a number by then
             config.margin_s,
             config.full_window_share,
             config.seed,

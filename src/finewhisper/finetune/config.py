@@ -43,7 +43,7 @@ class AdaloraOptions(Config):
 
 
 class SweepOptions(Config):
-    """What is tried on the development sets after training; the best of it becomes the result."""
+    """What is tried on the development sets after training; what is better there for sure becomes the result."""
 
     scales: tuple[float, ...] = ()
     """How much of what was learnt is added to the base, tried besides 1; by default 0.8, with --keep 0.4 0.6 0.8; 1 tries no other."""
@@ -102,8 +102,8 @@ class FinetuneConfig(Config):
     """Stop after this many optimizer steps even if epochs are left."""
     batch_size: int = Field(16, ge=1)
     """Most utterances in a batch; several processes share it."""
-    batch_seconds: Seconds = Field(120.0, ge=WINDOW_S)
-    """Most seconds of encoder context in a batch; bounds memory."""
+    batch_seconds: Annotated[Seconds, Field(ge=WINDOW_S)] | Literal["auto"] = 120.0
+    """Most seconds of encoder context in a batch; bounds memory. auto takes as many as fit."""
     accumulate: int = Field(1, ge=1)
     """Batches whose gradients are added up before each optimizer step."""
     warmup_share: float = Field(0.1, ge=0, lt=1)

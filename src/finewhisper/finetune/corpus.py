@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finewhisper import manifest
-from finewhisper.errors import ManifestError
+from finewhisper.errors import ManifestError, UsageError
 from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import Clip
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.dataset import speaker
 from finewhisper.finetune.labels import PROMPT_AND_END, Labeller
 from finewhisper.manifest import Utterance
+from finewhisper.matrix import SpeechSet, read_sets
 from finewhisper.progress import note
-from finewhisper.vocabulary import MAX_TOKENS
+from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
 
 def usable(path: Path, config: FinetuneConfig, labeller: Labeller) -> list[Utterance]:
@@ -33,6 +34,23 @@ def usable(path: Path, config: FinetuneConfig, labeller: Labeller) -> list[Utter
     if problems:
         note(f"{path}: left out {len(bad)} of {len(utterances)} utterances:\n" + "\n".join(problems))
     return usable
+
+
+def kept_sets(config: FinetuneConfig, vocabulary: Vocabulary) -> tuple[SpeechSet, ...]:
+    """The sets of ``--keep``, every clip of which the model can decode when training is over.
+
+    Raises:
+        ManifestError: a manifest cannot be used, with all its problems.
+        UsageError: the model lacks a language in it.
+    """
+    sets = read_sets(config.keep)
+    for path, speech in zip(config.keep, sets, strict=True):
+        for language in set(speech.languages) - {None}:  # a language that is not given is detected
+            try:
+                vocabulary.prompt(language, config.task, timestamps=False)
+            except UsageError as error:
+                raise UsageError(f"--keep {path}: {error}") from error
+    return sets
 
 
 def clips_of(utterances: Sequence[Utterance], labeller: Labeller, augmentation: Augmentation | None = None) -> list[Clip]:

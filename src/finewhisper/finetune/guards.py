@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from finewhisper.audio import SAMPLE_RATE
+from finewhisper.audio import SAMPLE_RATE, WINDOW_S
 from finewhisper.errors import TrainingError
 from finewhisper.finetune import processes
 from finewhisper.finetune.config import FinetuneConfig
@@ -65,12 +65,15 @@ class Losses:
 class Guard(TrainerCallback):  # type: ignore[misc]
     """Stops training with a :class:`TrainingError` that names the utterances of the step.
 
+    Args:
+        recomputes: whether gradient checkpointing is on.
+
     Attributes:
         loss_of: the loss of a batch with the weights as they are; None where it takes all processes to compute one.
     """
 
-    def __init__(self, config: FinetuneConfig, utterances: Sequence[Utterance]) -> None:
-        self.config, self.utterances = config, utterances
+    def __init__(self, config: FinetuneConfig, utterances: Sequence[Utterance], *, recomputes: bool) -> None:
+        self.config, self.utterances, self.recomputes = config, utterances, recomputes
         self.loss_of: Callable[[Batch], float] | None = None
         self.step, self.batches, self.losses = 0, list[Batch](), list[torch.Tensor]()
         self.history, self.suspects, self.overflows = Losses(), list[str](), 0
@@ -115,13 +118,21 @@ class Guard(TrainerCallback):  # type: ignore[misc]
             if not is_out_of_memory(error):
                 raise
             if not self.batches:
-                raise TrainingError(f"step {self.step}: memory ran out while --dev was decoded; lower --batch-size") from error
+                raise TrainingError(f"step {self.step}: memory ran out while --dev or --keep was decoded; lower --batch-size") from error
             windows, samples = self.batches[-1]["waveforms"].shape
             raise TrainingError(
-                f"step {self.step}: memory ran out on a batch of {windows} windows of {samples / SAMPLE_RATE:.1f} s. "
-                f"Lower --batch-seconds (now {self.config.batch_seconds:g}), or pass --gradient-checkpointing",
+                f"step {self.step}: memory ran out on a batch of {windows} windows of {samples / SAMPLE_RATE:.1f} s; "
+                f"{self._smaller(windows * samples / SAMPLE_RATE * processes.count(), windows * processes.count())}",
                 [self._line(row) for rows in self.batches[-1]["rows"] for row in rows],
             ) from error
+
+    def _smaller(self, seconds: float, windows: int) -> str:
+        """What to do where a batch of so many seconds was too much: half of it is likely to fit."""
+        half = max(WINDOW_S, seconds // 2)
+        first = f"lower --batch-size to {windows // 2} (now {self.config.batch_size})" if windows > 1 else ""
+        if half < seconds:
+            first = f"lower --batch-seconds to {half:g} (now {self.config.batch_seconds})"
+        return smaller(self.config, first, recomputes=self.recomputes)
 
     def _clear(self) -> None:
         self.batches.clear()
@@ -181,6 +192,20 @@ def gradient_norm(model: torch.nn.Module) -> torch.Tensor:
     norm = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
     whole: torch.Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of weights that processes share
     return whole
+
+
+def smaller(config: FinetuneConfig, first: str, *, recomputes: bool) -> str:
+    """What makes activations smaller: ``first``, and what is not done yet.
+
+    Args:
+        recomputes: whether gradient checkpointing is on.
+    """
+    advice = [
+        first,
+        "" if recomputes else "pass --gradient-checkpointing",
+        "pass --precision bfloat16" if config.precision == "float32" else "",
+    ]
+    return " or ".join(filter(None, advice)) or "take a smaller model"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

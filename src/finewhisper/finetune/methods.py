@@ -59,14 +59,23 @@ def adapt(model: LengthAwareWhisper, config: FinetuneConfig) -> LengthAwareWhisp
     """
     frozen = _frozen(config.freeze, model)
     adapted = _with_adapter(model, config, frozen) if config.trains_adapter else _with_frozen(model, frozen)
-    wide = model.config.d_model >= CHECKPOINTED_WIDTH
-    if config.gradient_checkpointing or (config.gradient_checkpointing is None and wide):
+    if checkpoints(config, model.config.d_model):
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable  # the name before 5.20
         enable({"use_reentrant": False})  # works without gradients of a layer's input, which a frozen encoder has none of
     if config.compile:
         for layer in (*model.model.encoder.layers, *model.model.decoder.layers):
             layer.compile(dynamic=True, backend=COMPILER)  # layers of one kind share what was compiled, for any length and batch size
     return adapted
+
+
+def checkpoints(config: FinetuneConfig, d_model: int) -> bool:
+    """Whether layers are computed again in the backward pass."""
+    return d_model >= CHECKPOINTED_WIDTH if config.gradient_checkpointing is None else config.gradient_checkpointing
+
+
+def initial_rank(config: FinetuneConfig) -> int:
+    """The rank that AdaLoRA's matrices begin with."""
+    return config.adalora.initial_rank or max(config.lora.rank + 1, config.lora.rank * 3 // 2)
 
 
 def callbacks(model: LengthAwareWhisper | PeftModel, config: FinetuneConfig) -> list[TrainerCallback]:
@@ -115,9 +124,10 @@ def _with_adapter(model: LengthAwareWhisper, config: FinetuneConfig, frozen: re.
     }
     if config.method == "lora":
         return get_peft_model(model, LoraConfig(r=config.lora.rank, use_rslora=config.lora.rslora, use_dora=config.lora.dora, **shared))
-    rank = config.lora.rank
-    initial = config.adalora.initial_rank or max(rank + 1, rank * 3 // 2)
-    return get_peft_model(model, AdaLoraConfig(init_r=initial, target_r=rank, total_step=1, **shared))  # RankAllocation knows the steps
+    adalora = AdaLoraConfig(
+        init_r=initial_rank(config), target_r=config.lora.rank, total_step=1, **shared
+    )  # RankAllocation knows the steps
+    return get_peft_model(model, adalora)
 
 
 def _with_frozen(model: LengthAwareWhisper, frozen: re.Pattern[str]) -> LengthAwareWhisper:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import distributed
 from torch.utils.data import Sampler
 from transformers import Trainer
@@ -118,6 +119,11 @@ def together(mine: list[Result]) -> list[Result]:
     if count() > 1:
         distributed.all_gather_object(shares, mine)
     return [item for share in shares for item in share]
+
+
+def share_weights() -> bool:
+    """Whether the launcher asks for FSDP or DeepSpeed, with which a process may hold a part of the weights only."""
+    return bool(parse_flag_from_env("ACCELERATE_USE_FSDP") or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"))
 
 
 def require_whole_weights(trainer: Trainer, config: FinetuneConfig) -> None:

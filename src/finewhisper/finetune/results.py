@@ -64,6 +64,20 @@ def _open(config: FinetuneConfig) -> None:
         save_config(config, fresh / "config.yaml")
 
 
+def as_begun(config: FinetuneConfig) -> FinetuneConfig:
+    """With ``--resume``, the batches of the run that goes on where ``--batch-seconds auto`` has found them."""
+    path = config.output / "config.yaml"
+    if not (config.resume and config.batch_seconds == "auto" and path.is_file()):
+        return config
+    found = first_alone(lambda: yaml.safe_load(path.read_text(encoding="utf-8")).get("batch_seconds", "auto"))
+    return config.model_copy(update={"batch_seconds": found})
+
+
+def record(config: FinetuneConfig) -> None:
+    """Write down what was found after the folder was made, so that ``--resume`` and ``--config`` repeat it."""
+    first_alone(lambda: save_config(config, config.output / "config.yaml"))
+
+
 def last_checkpoint(config: FinetuneConfig) -> str | None:
     """The newest complete checkpoint when resuming, as Trainer wants it; None to begin at the first step."""
     return first_alone(lambda: _last_checkpoint(config))
@@ -157,6 +171,7 @@ def model_card(
             **({"augment": config.augment.name, "augment_sha256": sha256(config.augment)} if config.augment else {}),
             "utterances": len(train),
             "hours": round(hours, 4),
+            "batch_seconds": config.batch_seconds,
             "steps": trainer.state.global_step,
             "kept_step": trainer.state.best_global_step or trainer.state.global_step,
             "dev": scoring.card(best, short_names(config.dev)),

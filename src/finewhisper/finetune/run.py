@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments, WhisperConfig, set_seed
 
 from finewhisper.engines.transformers import TransformersEngine, choose_device
-from finewhisper.finetune import methods, processes, results, scoring
+from finewhisper.finetune import fitting, methods, processes, results, scoring
 from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
-from finewhisper.finetune.corpus import clips_of, usable
+from finewhisper.finetune.corpus import clips_of, kept_sets, usable
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.guards import Guard
 from finewhisper.finetune.interpolation import Line
@@ -24,7 +24,6 @@ from finewhisper.finetune.scoring import Scores
 from finewhisper.finetune.support import require_supported
 from finewhisper.finetune.sweep import Sweep
 from finewhisper.finetune.trainer import Checkpoints, EpochOrder, FreeMemory, Patience, ProgressBar, SpeechTrainer, tensorboard
-from finewhisper.matrix import read_sets
 from finewhisper.model import Context, ModelFolder
 from finewhisper.vocabulary import Vocabulary
 
@@ -75,9 +74,11 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     require_supported(config, device)
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
     processes.join(cpu=device.type == "cpu")
+    config = results.as_begun(config)
+    fit = fitting.Fit.of(config, WhisperConfig.from_dict(folder.config), device)
     train = processes.first_alone(lambda: usable(config.train, config, labeller))
     dev = processes.first_alone(lambda: scoring.dev_sets(config, lambda path: usable(path, config, labeller)))
-    kept = processes.first_alone(lambda: read_sets(config.keep))
+    kept = processes.first_alone(lambda: kept_sets(config, vocabulary))
     augmentation = Augmentation.load(config.augment, train) if config.augment else None
     clips = clips_of(train, labeller, augmentation)
 
@@ -85,12 +86,16 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         set_seed(config.seed)
         base = methods.load_base(folder, config, device)
         model = methods.adapt(base, config)
+        if config.batch_seconds == "auto":
+            config = fitting.settled(config, fit, clips, model)
+            results.record(config)
         context = _learnt_context(config)
         engine = TransformersEngine(base, vocabulary, context)
         score = scoring.scorer(engine, dev, config) if dev else None
         sweep = Sweep(Line(model, folder), engine, dev, kept, config)
         batches = LengthBatches(clips, BatchPlan.of(config))
-        guard = Guard(config, train)
+        fit.tell(fit.largest(batches))
+        guard = Guard(config, train, recomputes=fit.footprint.recomputes)
         trainer = SpeechTrainer(
             model=model,
             args=_arguments(config, workspace, len(batches), base.config.d_model, cpu=device.type == "cpu"),
@@ -117,7 +122,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             trainer.remove_callback(noisy)
         with guard.memory_errors():
             outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
-        choice = sweep.choose(trainer)
+            choice = sweep.choose(trainer)
         best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
         card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best, choice=choice)

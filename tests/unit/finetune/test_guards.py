@@ -12,13 +12,12 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from finetuning import quick_run
+from finetuning import exhaust_memory, long_clips, quick_run
 from finewhisper.errors import ManifestError, TrainingError
 from finewhisper.finetune.dataset import Example, SpeechDataset
 from finewhisper.finetune.guards import Losses, is_out_of_memory
 from finewhisper.finetune.run import run
 from finewhisper.finetune.trainer import SpeechTrainer
-from finewhisper.whisper import LengthAwareWhisper
 
 
 class Weights(TrainerCallback):
@@ -118,27 +117,24 @@ def test_a_single_bad_batch_is_no_divergence_but_five_are() -> None:
     assert [losses.add(loss) for loss in [1.0] * 20 + [9.0] + [1.0] * 5 + [9.0] * 5][-5:] == [1, 2, 3, 4, 5]
 
 
-class Exhausted:
-    """Memory that is not there: raises what torch raises when it cannot allocate."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at_frames: int = 0, error: type[Exception] = torch.OutOfMemoryError) -> None:
-        forward = LengthAwareWhisper.forward
-
-        def full(model: LengthAwareWhisper, input_features: torch.Tensor | None = None, **arguments: Any) -> Any:
-            if input_features is not None and "labels" in arguments and input_features.shape[0] * input_features.shape[2] > at_frames:
-                raise error("CUDA out of memory. Tried to allocate 20.00 MiB")
-            return forward(model, input_features, **arguments)
-
-        monkeypatch.setattr(LengthAwareWhisper, "forward", full)
-
-
 def test_memory_that_runs_out_names_the_batch_and_the_flag(
     random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Exhausted(monkeypatch)
-    with pytest.raises(TrainingError, match=r"step 1: memory ran out on a batch of 4 windows of \d\.\d s. Lower --batch-seconds") as caught:
+    exhaust_memory(monkeypatch)
+    with pytest.raises(
+        TrainingError, match=r"step 1: memory ran out on a batch of 4 windows of \d\.\d s; lower --batch-size to 2 \(now 4\)"
+    ) as caught:
         run(quick_run(speech_folder, random_model))
     assert len(caught.value.problems) == 4
+
+
+def test_where_a_shorter_batch_helps_its_seconds_are_named(
+    random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exhaust_memory(monkeypatch, at_frames=6000)
+    with pytest.raises(TrainingError, match=r"4 windows of 25\.5 s; lower --batch-seconds to 51 \(now 120\.0\)") as caught:
+        run(quick_run(long_clips(speech_folder, 4, 25.0), random_model, gradient_checkpointing=True))
+    assert "--gradient-checkpointing" not in str(caught.value), "it is on"
 
 
 def test_only_errors_of_memory_are_taken_for_such() -> None:

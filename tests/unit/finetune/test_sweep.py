@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from finetuning import quick_run
 from finewhisper.cli import main
-from finewhisper.errors import ManifestError
+from finewhisper.errors import ManifestError, TrainingError, UsageError
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.run import run
 from finewhisper.finetune.sweep import Candidate, select
@@ -113,11 +113,15 @@ def test_the_folder_holds_the_chosen_model(random_model: Path, speech_folder: Pa
     assert "sweep" not in ModelFolder.open(plain.output).card.model_dump()["training"]
 
 
-def test_the_checkpoints_that_are_left_are_averaged(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_checkpoints_that_are_left_are_averaged(
+    method: str, random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("finewhisper.finetune.sweep.select", lambda candidates, *_, **__: (candidates[1], "forced"))
-    output = run(config(speech_folder, random_model, method="full", learning_rate=1e-3)).output
-    one, two = (load_file(path / "model.safetensors") for path in (output / "checkpoints").glob("checkpoint-*"))
-    for name, weight in load_file(output / "model.safetensors").items():
+    output = run(config(speech_folder, random_model, method=method, learning_rate=1e-3)).output
+    file = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    one, two = (load_file(path / file) for path in (output / "checkpoints").glob("checkpoint-*"))
+    for name, weight in load_file(output / file).items():
         torch.testing.assert_close(weight, (one[name] + two[name]) / 2)
     assert ModelFolder.open(output).card.model_dump()["training"]["averaged"] == 2
 
@@ -149,6 +153,25 @@ def test_a_kept_set_that_cannot_be_read_stops_the_run_before_it_begins(random_mo
     with pytest.raises(ManifestError):
         run(config(speech_folder, random_model, keep=[speech_folder / "nothing.jsonl"]))
     assert not (speech_folder / "result").exists()
+
+
+def test_a_kept_language_that_the_model_lacks_stops_the_run_before_it_begins(random_model: Path, speech_folder: Path) -> None:
+    """Cantonese came with large-v3; it was found out after the training."""
+    lines = (speech_folder / "dev.jsonl").read_text().replace('"en"', '"yue"')
+    (speech_folder / "kept.jsonl").write_text(lines)
+    with pytest.raises(UsageError, match=r"--keep .*kept\.jsonl: language 'yue' exists only in large-v3"):
+        run(config(speech_folder, random_model, keep=[speech_folder / "kept.jsonl"]))
+    assert not (speech_folder / "result").exists()
+
+
+def test_memory_that_runs_out_after_training_is_told(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("finewhisper.finetune.sweep.Sweep._measure", full)
+    with pytest.raises(TrainingError, match=r"step 2: memory ran out while --dev or --keep was decoded; lower --batch-size"):
+        run(config(speech_folder, random_model, epochs=1))
+    assert list((speech_folder / "result" / "checkpoints").iterdir())
 
 
 def test_a_scale_beyond_the_tuned_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
