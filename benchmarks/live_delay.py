@@ -45,7 +45,7 @@ class Delay:
 
 def main() -> None:
     options = _options()
-    sound = _sound(options.sounds, options.seconds)
+    sound = joined(options.sounds, options.seconds)
     with serving(options.model, options.threads, options.precision) as address:
         delays = asyncio.run(delays_of(address, sound, options.language))
     figures = summary(delays, len(sound) / SAMPLE_RATE)
@@ -123,7 +123,8 @@ def _key(word: str) -> str:
     return re.sub(r"\W", "", word).casefold() or word
 
 
-def _sound(paths: list[Path], most_s: Seconds) -> Waveform:
+def joined(paths: list[Path], most_s: Seconds) -> Waveform:
+    """Recordings with a pause between them, cut after ``most_s``."""
     gap = np.zeros(round(GAP_S * SAMPLE_RATE), dtype=np.float32)
     pieces = [piece for path in paths for piece in (audio.read(path), gap)]
     return np.concatenate(pieces)[: round(most_s * SAMPLE_RATE)]

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import live_delay
 
 from finewhisper import audio, manifest
 from finewhisper.errors import FinewhisperError
@@ -41,7 +42,7 @@ SOAK_REQUESTS = 500
 #: Requests before memory is first looked at: by then every batch size has been met.
 SETTLED_REQUESTS = 100
 START_TIMEOUT_S = 300.0
-PIECE_S = 0.1  # of live sound
+LIVE_S = 60.0  # of live sound, at most
 
 
 @dataclass(frozen=True)
@@ -145,46 +146,6 @@ async def soak(address: str, clips: Sequence[Utterance], requests: int) -> float
     return resident_bytes(address) / before - 1.0
 
 
-async def live_delay(address: str, clip: Utterance) -> float:
-    """Seconds from the end of a word to the message that makes it final, in the median, with sound fed as fast as it is spoken."""
-    from websockets.asyncio.client import connect
-
-    samples = (audio.read(clip.path) * 32767).astype("<i2")
-    step = round(PIECE_S * audio.SAMPLE_RATE)
-    delays: dict[float, float] = {}
-    url = f"{address.replace('http', 'ws', 1)}/v1/listen?language={language_code(clip.language or 'en')}"
-    async with connect(url) as session:
-        await session.recv()  # ready
-        began_s = time.perf_counter()
-
-        async def feed() -> None:
-            for number, first in enumerate(range(0, len(samples), step), start=1):
-                await asyncio.sleep(max(began_s + number * PIECE_S - time.perf_counter(), 0.0))  # a piece is there once it was spoken
-                await session.send(samples[first : first + step].tobytes())
-            await session.send(json.dumps({"type": "end"}))
-
-        feeding = asyncio.create_task(feed())
-        async for message in session:
-            content = json.loads(message)
-            final = content.get("words", [])[: content.get("confirmed")] if content["type"] in {"partial", "final"} else []
-            for word in final:
-                delays.setdefault(word["start"], time.perf_counter() - began_s - word["end"])
-        await feeding
-    return statistics.median(delays.values())
-
-
-def measured_live(address: str, clip: Utterance | None) -> tuple[float | None, str]:
-    """The delay, or None and why there is none."""
-    from websockets.exceptions import InvalidStatus
-
-    if clip is None:
-        return None, "no --live-clip"
-    try:
-        return asyncio.run(live_delay(address, clip)), ""
-    except InvalidStatus:
-        return None, "the server has no /v1/listen"
-
-
 def ours(model: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "finewhisper", "serve", "-m", str(model), "--device", "cpu", "--queue", "256", *options]
 
@@ -235,11 +196,15 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def live(arguments: argparse.Namespace) -> tuple[float | None, str]:
+    """The median delay of a final word, as `live_delay.py` measures it; None and why there is none."""
     if arguments.live_model is None:
         return None, "no --live-model"
-    clip = next((row for row in manifest.read(arguments.live_clips)), None) if arguments.live_clips else None
-    with server(ours(copy(arguments.live_model, arguments.work)), arguments.threads) as address:
-        return measured_live(address, clip)
+    if not arguments.live_sounds:
+        return None, "no --live-sounds"
+    sound = live_delay.joined(arguments.live_sounds, LIVE_S)
+    with live_delay.serving(copy(arguments.live_model, arguments.work), arguments.threads, "int8") as address:
+        delays = asyncio.run(live_delay.delays_of(address, sound, arguments.live_language))
+    return live_delay.summary(delays, len(sound) / audio.SAMPLE_RATE)["live_final_word_median_s"], ""
 
 
 def main() -> int:
@@ -251,7 +216,8 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=96, help="for each number of clients")
     parser.add_argument("--soak", type=int, default=SOAK_REQUESTS, help="requests; 0 leaves it out")
     parser.add_argument("--live-model", type=Path, help="a model to hear live sound with, such as tiny.en")
-    parser.add_argument("--live-clips", type=Path, help="a manifest whose first clip is the live sound")
+    parser.add_argument("--live-sounds", type=Path, nargs="+", help="recordings to feed at the speed of speech, one after the other")
+    parser.add_argument("--live-language", default="en")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--work", type=Path, default=Path("runs/serve_load"), help="folder for int8 copies")
     parser.add_argument("--json", type=Path, help="file for the figures")

@@ -74,9 +74,12 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"no address within {PATIENCE_S} s: {log.read_text(encoding='utf-8')}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(clip: Path) -> Iterator[Any]:
-    """One browser for all tests; whoever asks for the microphone hears the clip once."""
+    """One browser for a module's tests; whoever asks for the microphone hears the clip once.
+
+    Not for all modules: playwright runs an event loop in this thread for as long, and other tests want to run theirs.
+    """
     microphone = (
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",

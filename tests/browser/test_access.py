@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from pages import until
+
 CHECKS = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
 VIEWS = ["home", "recording", "live", "problem", "settings", "shortcuts"]
 
@@ -70,7 +72,7 @@ def test_chinese_is_spoken_where_the_browser_does(visit, clip):
     assert page.get_attribute("html", "lang") == "en"
     assert page.text_content("#copy") == "Copy text"
     page.reload()
-    assert page.text_content("#copy") == "Copy text"
+    until(page, 'document.querySelector("#copy").textContent === "Copy text"')
 
 
 def test_light_and_dark_follow_the_switch(page):

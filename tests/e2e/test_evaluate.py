@@ -58,7 +58,7 @@ def test_printed(folder: Path) -> None:
     printed = (folder / "base.txt").read_text(encoding="utf-8")
     result = json.loads((folder / "base" / "result.json").read_text(encoding="utf-8"))
     assert result["signature"]["wer"] in printed
-    assert "timestamps:no,context:30s" in printed
+    assert "timestamps:no,context:from-20s" in printed
     assert printed.rstrip().endswith(f"report: {folder / 'base' / 'report.html'}")
 
 

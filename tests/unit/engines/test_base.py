@@ -18,7 +18,8 @@ def engine(random_model) -> Engine:
 @pytest.mark.parametrize(
     ("context", "margin_s", "frames"),
     [
-        (Context(), None, 3_000),
+        (Context(), None, 2_000),
+        (Context(padded=True), 8.0, 3_000),
         (Context(), 8.0, 1_000),
         (Context(), 60.0, 3_000),
         (Context(trimmed=True, margin_s=1.0), None, 300),

@@ -133,7 +133,7 @@ def test_a_run_with_kept_sets_reports_base_tuned_and_interpolated(random_model: 
     output = speech_folder / "result"
     report = json.loads((output / "forgetting.json").read_text())
     assert [model["name"] for model in report["models"]] == ["base", "tuned", "0.5 × tuned"]
-    assert "context:30s" in report["models"][0]["setting"]
+    assert "context:from-20s" in report["models"][0]["setting"]
     assert "context:trimmed" in report["models"][1]["setting"]
     assert report["kept"] == ["kept dev"]
     assert (output / "forgetting.png").read_bytes().startswith(b"\x89PNG")
