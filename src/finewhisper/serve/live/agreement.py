@@ -59,10 +59,12 @@ class Agreement:
     def _beyond(self, hypothesis: Sequence[LiveWord]) -> tuple[LiveWord, ...]:
         """The words after the confirmed ones: by their number where they are the same, else by their times."""
         count = len(self.confirmed)
+        until_s = self.confirmed[-1].end_s if self.confirmed else 0.0
         if [word.key for word in hypothesis[:count]] == [word.key for word in self.confirmed]:
-            return tuple(hypothesis[count:])
-        until_s = self.confirmed[-1].end_s
-        return _separated(tuple(word for word in hypothesis if (word.start_s + word.end_s) / 2 > until_s))
+            later = tuple(hypothesis[count:])
+        else:
+            later = _separated(tuple(word for word in hypothesis if (word.start_s + word.end_s) / 2 > until_s))
+        return tuple(replace(word, start_s=max(word.start_s, until_s), end_s=max(word.end_s, until_s)) for word in later)
 
 
 def _separated(words: tuple[LiveWord, ...]) -> tuple[LiveWord, ...]:

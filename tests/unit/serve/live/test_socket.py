@@ -100,14 +100,14 @@ def test_what_browsers_record_is_taken(server: serving.Running, waveform: Wavefo
     messages = asyncio.run(listen(server, "language=en&encoding=opus", pieces))
     assert messages[-1]["type"] == "done"
     assert messages[-1]["duration"] == pytest.approx(3.0, abs=0.1)
-    assert "fellow americans" in finals(messages)[0]["text"].lower()
+    assert "fellow america" in finals(messages)[0]["text"].lower()  # cut off in the word
 
 
 def test_other_rates_and_types_are_taken(server: serving.Running, waveform: Waveform):
     fast = soxr.resample(waveform[:48_000], 16_000, 44_100).astype("<f4").tobytes()
     messages = asyncio.run(listen(server, "language=en&encoding=pcm_f32le&sample_rate=44100", in_pieces(fast, 10_001)))
     assert messages[-1]["duration"] == pytest.approx(3.0, abs=0.01)
-    assert "fellow americans" in finals(messages)[0]["text"].lower()
+    assert "fellow america" in finals(messages)[0]["text"].lower()  # cut off in the word
 
 
 def test_silence_says_nothing(server: serving.Running):
@@ -190,7 +190,7 @@ def test_clients_that_leave_at_any_moment_free_their_places(server: serving.Runn
 
     messages = asyncio.run(all_stages())
     assert messages[-1]["type"] == "done"
-    assert "fellow americans" in finals(messages)[0]["text"].lower()
+    assert "fellow america" in finals(messages)[0]["text"].lower()  # cut off in the word
     assert not [line for line in server.log if "Traceback" in line or "ERROR" in line]
 
 
@@ -216,7 +216,7 @@ def test_two_hundred_sockets(server: serving.Running, waveform: Waveform):
 
     others, messages = asyncio.run(all_of_them())
     assert others == ["done"] * 200
-    assert "fellow americans" in finals(messages)[0]["text"].lower()
+    assert "fellow america" in finals(messages)[0]["text"].lower()  # cut off in the word
 
 
 def test_one_socket_too_many_is_told_to_come_again(server: serving.Running):
