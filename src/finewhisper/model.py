@@ -60,6 +60,10 @@ class Context(BaseModel):
     full_window_share: float | None = None  #: share of training batches that were 30 s windows
     calibration: Mapping[str, Any] | None = None  #: how ``margin_s`` was chosen by ``evaluate --context-sweep``
 
+    def full(self) -> Context:
+        """The same model in windows of 30 s."""
+        return self.model_copy(update={"trimmed": False, "padded": True})
+
     @property
     def name(self) -> str:
         """As it stands in the signature of a score."""

@@ -32,7 +32,7 @@ class DecodeOptions:
         0.8,
         1.0,
     )  #: temperatures to decode a window with whose text loops, one after the other; those of OpenAI
-    full_windows: bool = False  #: pad every clip to 30 s, as OpenAI's program does, whatever context would do
+    full_windows: bool = False  #: pad to 30 s whatever context the model can do with
     margin_s: Seconds | None = None  #: silence after a clip, for models that have not learnt it: text may loop. None: 20 s at least
 
 

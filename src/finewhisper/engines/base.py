@@ -94,19 +94,18 @@ class Engine(ABC):
             UnsupportedError: this engine does not offer it (``encodes`` is False).
         """
 
-    def frames(self, waveform: Waveform, *, full: bool = False) -> int:
+    def frames(self, waveform: Waveform, options: DecodeOptions | None = None) -> int:
         """The log-mel frames that the network sees for a clip: its length and a margin of silence, at most 3000.
 
-        A model that has not learnt short contexts is given no shorter one than 20 s.
-
-        Args:
-            full: 3000 whatever the clip's length.
+        A model that has not learnt short contexts is given no shorter one than 20 s, unless ``options.margin_s`` asks for it.
         """
-        if full or self.context.padded:
+        if self.context.padded or (options is not None and options.full_windows):
             return WINDOW_FRAMES
         duration_s = len(waveform) / SAMPLE_RATE
         if self.context.trimmed:
             return context_frames(duration_s, self.context.margin_s)
+        if options is not None and options.margin_s is not None:
+            return context_frames(duration_s, options.margin_s)
         return context_frames(max(duration_s, UNTAUGHT_S - UNTAUGHT_MARGIN_S), UNTAUGHT_MARGIN_S)
 
     def detect_languages(self, waveforms: Sequence[Waveform]) -> list[dict[str, float]]:
@@ -130,11 +129,8 @@ class Engine(ABC):
     def _by_context(self, waveforms: Sequence[Waveform], options: DecodeOptions) -> dict[int, list[int]]:
         """Clips grouped by the context they need, or that the options ask for."""
         groups: dict[int, list[int]] = {}
-        shortened = options.margin_s is not None and not (self.context.trimmed or self.context.padded or options.full_windows)
         for index, waveform in enumerate(waveforms):
-            own = context_frames(len(waveform) / SAMPLE_RATE, options.margin_s or 0.0)
-            frames = own if shortened else self.frames(waveform, full=options.full_windows)
-            groups.setdefault(frames, []).append(index)
+            groups.setdefault(self.frames(waveform, options), []).append(index)
         return groups
 
     def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:

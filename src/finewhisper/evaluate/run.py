@@ -53,6 +53,8 @@ def run(config: EvaluateConfig) -> Evaluation:
         baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
 
     engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
+    if config.full_windows:
+        engine.context = engine.context.full()
     swept = sweep(engine, partial(_transcribe, engine, utterances, config), utterances, config) if config.context_sweep else None
     heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, utterances, config)
 
@@ -106,13 +108,7 @@ def _transcribe(
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
     """
-    options = DecodeOptions(
-        task=config.task,
-        timestamps=config.timestamps,
-        beam_size=config.beam_size,
-        batch_size=config.batch_size,
-        full_windows=config.full_windows,
-    )
+    options = DecodeOptions(task=config.task, timestamps=config.timestamps, beam_size=config.beam_size, batch_size=config.batch_size)
     order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
     ordered = [utterances[index] for index in order]
     ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))

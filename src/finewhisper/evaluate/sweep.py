@@ -151,9 +151,7 @@ def sweep(engine: Engine, decode: Decode, utterances: Sequence[Utterance], confi
         )
     learnt = engine.context
     margins = sorted({*MARGINS_S, learnt.margin_s})
-    contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [
-        learnt.model_copy(update={"trimmed": False, "padded": True})
-    ]
+    contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [learnt.full()]
     trials = []
     for context in contexts:
         engine.context = context

@@ -167,8 +167,8 @@ class SharedEngine:
     def vocabulary(self) -> Vocabulary:
         return self._vocabulary
 
-    def frames(self, waveform: Waveform, *, full: bool = False) -> int:
-        return self._frames(waveform, full=full)
+    def frames(self, waveform: Waveform, options: DecodeOptions | None = None) -> int:
+        return self._frames(waveform, options)
 
     def transcribe(self, waveforms: Sequence[Waveform], options: DecodeOptions) -> list[Transcript]:
         """As an engine's.
@@ -178,9 +178,7 @@ class SharedEngine:
             ClosingError: the worker was closed.
         """
         alike = replace(options, batch_size=0)  # says nothing about a window
-        return self._answers(
-            [_Waiting(waveform, self.frames(waveform, full=options.full_windows), alike, self._urgent) for waveform in waveforms]
-        )
+        return self._answers([_Waiting(waveform, self.frames(waveform, options), alike, self._urgent) for waveform in waveforms])
 
     def detect_languages(self, waveforms: Sequence[Waveform]) -> list[dict[str, float]]:
         """As an engine's; raises as :meth:`transcribe`."""

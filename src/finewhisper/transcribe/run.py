@@ -172,6 +172,8 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
     folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
     parallel = side_by_side and not config.sequential
     engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=parallel)
+    if config.full_windows:
+        engine.context = engine.context.full()
     options = DecodeOptions(
         language=config.language,
         task=config.task,
@@ -181,7 +183,6 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
         prompt=config.prompt,
         hotwords=config.hotwords,
         word_timestamps=config.word_timestamps,
-        full_windows=config.full_windows,
     )
     for language in filter(None, [config.language, *(pair.rpartition("=")[2] for pair in config.language_of)]):
         engine.vocabulary.prompt(language, config.task, timestamps=options.timestamps)  # raises before any recording is read

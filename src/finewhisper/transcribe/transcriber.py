@@ -181,9 +181,7 @@ class Transcriber:
     @property
     def _longest_s(self) -> Seconds:
         context = self.engine.context
-        if self.options.full_windows or context.padded:
-            return LONGEST_S
-        return LONGEST_TRIMMED_S if context.trimmed else LONGEST_UNTAUGHT_S
+        return LONGEST_S if context.padded else LONGEST_TRIMMED_S if context.trimmed else LONGEST_UNTAUGHT_S
 
     def _jobs(self, recording: _Recording, reel: Reel) -> list[_Job]:
         """The windows of a reel; the language of a long recording is settled with its first ones."""
@@ -251,16 +249,17 @@ class Transcriber:
         return replace(job, way=ways[len(tried) - 1], tried=tried) if len(tried) <= len(ways) else None
 
     def _frames(self, waveform: Waveform, way: _Way | None = None) -> int:
-        return self.engine.frames(waveform, full=self.options.full_windows or way is not None)
+        return self.engine.frames(waveform, self._options(way))
+
+    def _options(self, way: _Way | None) -> DecodeOptions:
+        return self.options if way is None else replace(self.options, temperature=way.temperature, full_windows=True)
 
     def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
         way, planned = batch[0].way, self.options.batch_size
         options = replace(
-            self.options,
+            self._options(way),
             language=language,
-            temperature=self.options.temperature if way is None else way.temperature,
-            full_windows=self.options.full_windows or way is not None,
             prompt=f"{self.options.prompt} {batch[0].previous}".strip(),
             batch_size=len(batch),
         )

@@ -53,7 +53,7 @@ def test_a_folder_made_by_others_gets_no_short_windows_and_its_own_mel_bins(tiny
     assert engine.context.trimmed is False
     frames = [engine.frames(np.zeros(16_000 * seconds, dtype=np.float32)) for seconds in (1, 19, 22, 29)]
     assert frames == [2000, 2000, 2300, 3000]
-    assert engine.frames(np.zeros(16_000, dtype=np.float32), full=True) == 3000
+    assert engine.frames(np.zeros(16_000, dtype=np.float32), DecodeOptions(full_windows=True)) == 3000
 
 
 def test_auto_precision_is_what_the_cpu_can_do_with_the_stored_type(engine: CTranslate2Engine, capfd: pytest.CaptureFixture[str]):
