@@ -43,6 +43,14 @@ def test_outputs(random_model: Path, speech_folder: Path) -> None:
     assert [float(row["duration_s"]) for row in rows] == pytest.approx([0.5 + 2.0 * index / 7 for index in range(8)], abs=1e-3)
 
 
+@pytest.mark.parametrize(("full_windows", "context"), [(False, "from-20s"), (True, "30s")])
+def test_the_signature_says_in_which_windows_it_was_heard(
+    random_model: Path, speech_folder: Path, full_windows: bool, context: str
+) -> None:
+    evaluation = run(config(random_model, speech_folder, full_windows=full_windows, limit=1))
+    assert f",context:{context}|" in evaluation.signature("WER")
+
+
 def test_a_second_run_gives_the_same(random_model: Path, speech_folder: Path) -> None:
     first = run(config(random_model, speech_folder))
     second = run(config(random_model, speech_folder, overwrite=True, batch_size=3))
