@@ -12,13 +12,11 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from finewhisper import progress as reports
 from finewhisper.audio import Waveform
 from finewhisper.engines.base import Engine
-from finewhisper.errors import MemoryLimitError
 from finewhisper.model import Context
 from finewhisper.serve.errors import ClientGoneError, ClosingError
-from finewhisper.transcribe.listener import windows_together
+from finewhisper.transcribe.listener import by_halves, windows_together
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.vocabulary import Vocabulary
 
@@ -135,15 +133,15 @@ class Worker:
     def _answers(self, waveforms: list[Waveform], options: DecodeOptions | None) -> list[Any]:
         if options is None:
             return self._engine.detect_languages(waveforms)
-        try:
-            return self._engine.transcribe(waveforms, replace(options, batch_size=len(waveforms)))
-        except MemoryLimitError:
-            if len(waveforms) == 1:
-                raise
-        half = len(waveforms) // 2
-        self._batch_size = max(self._batch_size // 2, 1)
-        reports.note(f"memory does not hold {len(waveforms)} windows at once: going on with --batch-size {self._batch_size}")
-        return self._answers(waveforms[:half], options) + self._answers(waveforms[half:], options)
+        return by_halves(
+            waveforms,
+            lambda some: self._engine.transcribe(some, replace(options, batch_size=len(some))),
+            lambda: self._batch_size,
+            self._hold,
+        )
+
+    def _hold(self, batch_size: int) -> None:
+        self._batch_size = batch_size
 
 
 class SharedEngine:

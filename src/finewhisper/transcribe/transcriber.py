@@ -14,12 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from finewhisper import progress as reports
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
-from finewhisper.errors import MemoryLimitError
 from finewhisper.transcribe import guards
 from finewhisper.transcribe.finishing import Finishing
-from finewhisper.transcribe.listener import Listener, windows_together
+from finewhisper.transcribe.listener import Listener, by_halves, windows_together
 from finewhisper.transcribe.reels import Clip, Reel, Tape, Window, reels
 from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
@@ -256,25 +254,19 @@ class Transcriber:
 
     def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
-        way, planned = batch[0].way, self.options.batch_size
+        return by_halves(batch, lambda some: self._together(some, language), lambda: self.options.batch_size, self._hold)
+
+    def _hold(self, batch_size: int) -> None:
+        self.options = replace(self.options, batch_size=batch_size)
+
+    def _together(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         options = replace(
-            self._options(way),
+            self._options(batch[0].way),
             language=language,
             prompt=f"{self.options.prompt} {batch[0].previous}".strip(),
             batch_size=len(batch),
         )
-        try:
-            return self.engine.transcribe([job.waveform for job in batch], options)
-        except MemoryLimitError:
-            if len(batch) == 1:
-                raise
-        half = len(batch) // 2
-        fewer = max(min(self.options.batch_size, planned // 2), 1)  # another batch at the same time may have failed as well
-        self.options = replace(self.options, batch_size=fewer)
-        reports.note(
-            f"memory does not hold {len(batch)} windows at once: going on with fewer, as --batch-size {self.options.batch_size} does"
-        )
-        return self._run(batch[:half], language) + self._run(batch[half:], language)
+        return self.engine.transcribe([job.waveform for job in batch], options)
 
     def _heard(self, job: _Job, transcript: Transcript) -> list[_Job]:
         """Note what was heard in a window; the windows that have to be decoded after it."""
