@@ -19,6 +19,13 @@ def until(page: Any, condition: str) -> None:
         page.wait_for_timeout(30)
 
 
+def reload(page: Any) -> None:
+    """Load the page again, as soon as the browser has stored what it shows; ends when the page has read that."""
+    page.evaluate(_SETTLED)
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+
+
 def heard(page: Any) -> str:
     """The transcript that is shown, in lower case."""
     return " ".join(page.locator("#segments p").all_text_contents()).lower()
@@ -36,5 +43,13 @@ _STORED = """new Promise((resolve) => {
       database.close();
       resolve([...new Uint8Array(await sound.arrayBuffer())]);
     };
+  };
+})"""
+#: A transaction over everything begins when all earlier ones have ended.
+_SETTLED = """new Promise((resolve) => {
+  indexedDB.open("finewhisper").onsuccess = ({ target: { result: database } }) => {
+    const held = database.transaction([...database.objectStoreNames], "readwrite");
+    held.oncomplete = () => (database.close(), resolve());
+    held.objectStore(database.objectStoreNames[0]).count();
   };
 })"""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pages import until
+from pages import reload, until
 
 CHECKS = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
 VIEWS = ["home", "recording", "live", "problem", "settings", "shortcuts"]
@@ -71,7 +71,7 @@ def test_chinese_is_spoken_where_the_browser_does(visit, clip):
     page.click("#switch-language")
     assert page.get_attribute("html", "lang") == "en"
     assert page.text_content("#copy") == "Copy text"
-    page.reload()
+    reload(page)
     until(page, 'document.querySelector("#copy").textContent === "Copy text"')
 
 
@@ -81,7 +81,7 @@ def test_light_and_dark_follow_the_switch(page):
     page.click("#switch-theme")
     dark = page.evaluate(background)
     assert light != dark
-    page.reload()
+    reload(page)
     assert page.evaluate(background) == dark
 
 

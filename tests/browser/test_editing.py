@@ -10,7 +10,7 @@ import pytest
 
 from finewhisper.transcript import Segment, Transcript
 from finewhisper.writers import WRITERS
-from pages import STREAM
+from pages import STREAM, reload
 
 SEGMENTS = (Segment("Good mourning.", 0.0, 0.9), Segment("It costs < 5 & > 3 --> maybe", 1.0, 1.8))
 
@@ -58,7 +58,7 @@ def test_an_edit_is_kept_and_can_be_taken_back(page):
     assert text(page, 1).text_content() == "Good morning."
     write(page, 2, "Something else", "Escape")
     assert text(page, 2).text_content() == SEGMENTS[1].text
-    page.reload()
+    reload(page)
     page.wait_for_selector("#segments li")
     assert text(page, 1).text_content() == "Good morning."
     page.hover("#segments li")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pages import STREAM, heard, kept_sound, until
+from pages import STREAM, heard, kept_sound, reload, until
 
 TEXT = "being comparatively modern"
 HEARD_TWO = '{"result": "Two words.", "start": 0.0, "end": 0.9}\0{"result": "Some more.", "start": 1.0, "end": 1.8}\0'
@@ -41,7 +41,7 @@ def test_several_files_one_after_the_other_and_history_after_a_reload(page, clip
     other = shutil.copy(clip, tmp_path / "second.wav")
     page.set_input_files("#files", [clip, other])
     until(page, "document.querySelectorAll('#history li.done').length === 2")
-    page.reload()
+    reload(page)
     assert page.locator("#history .name").all_text_contents() == ["second.wav", "modern.wav"]
     page.click("#history a:has-text('second.wav')")
     assert TEXT in heard(page)
@@ -54,7 +54,7 @@ def test_several_files_one_after_the_other_and_history_after_a_reload(page, clip
     page.click("#delete-all")
     page.click("#clear-dialog .danger")
     page.wait_for_selector("#no-history", state="visible")
-    page.reload()
+    reload(page)
     page.wait_for_selector("#no-history", state="visible")
 
 
@@ -85,8 +85,7 @@ def test_the_options_are_asked_for_and_kept(visit, clip):
     page.select_option("#task", "transcribe")
     page.check("#simplified")
     page.uncheck("#punctuation")
-    page.reload()
-    page.wait_for_selector("html[data-ready]")
+    reload(page)
     page.set_input_files("#files", clip)
     page.wait_for_selector("#history li.done")
     fields = {"language": "zh", "task": "transcribe", "to_simple": "1", "remove_pun": "1"}

@@ -62,7 +62,7 @@ export class Library extends EventTarget {
   /** @param {Partial<Recording>} known @param {Blob} sound @returns {Promise<Recording>} */
   async add(known, sound) {
     const recording = {
-      id: identity(), kind: "file", video: false, created: Date.now(), size: sound.size, duration: null, outline: null, sound: true,
+      id: identity(), kind: "file", video: false, created: this.#moment(), size: sound.size, duration: null, outline: null, sound: true,
       state: "waiting", progress: null, left: null, problem: null, language: "", job: "", segments: [], ...known,
     };
     this.#sounds.set(recording.id, sound);
@@ -70,6 +70,11 @@ export class Library extends EventTarget {
     await this.#keep(recording, sound);
     this.#tell(recording.id);
     return recording;
+  }
+
+  /** Now, but later than every recording's: several files may come within a millisecond. */
+  #moment() {
+    return Math.max(Date.now(), ...this.all.map(({ created }) => created + 1));
   }
 
   /** @param {string} id @param {Partial<Recording>} changes progress alone is shown but not written */
