@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import soxr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis.errors import Unsatisfiable
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -35,8 +36,9 @@ WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def server(tiny_en_ct2_model: Path) -> Iterator[serving.Running]:
-    with serving.running(tiny_en_ct2_model, "--max-upload", "1", "--log-format", "json") as server:
+def server(tiny_en_ct2_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Running]:
+    options = ("--max-upload", "1", "--log-format", "json", "--jobs.folder", str(tmp_path_factory.mktemp("jobs")))
+    with serving.running(tiny_en_ct2_model, *options) as server:
         yield server
 
 
@@ -151,25 +153,46 @@ def test_clients_that_break_off_leave_no_work(server: serving.Running, data: Pat
     assert not [line for line in server.log if "Traceback" in line]
 
 
-def test_generated_requests_meet_no_defect(server: serving.Running):
-    """Whatever is made of the description of the addresses: refused, perhaps, but never the server's own fault."""
+def test_generated_requests_meet_no_defect(server: serving.Running, jfk: Path):
+    """Whatever is made of the description of the addresses, or against it: an answer as described, or a refusal in the API's shape."""
     if importlib.util.find_spec("schemathesis") is None:
         pytest.skip("needs the package schemathesis")
     import schemathesis
+    from schemathesis.specs.openapi import checks
 
-    tried = 0
+    jobs = [finished_job(server.address, jfk) for _ in range(3)]
+    described = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+    tried: dict[str, set[int]] = {}
 
-    def ask(case: schemathesis.Case) -> None:
-        nonlocal tried
-        tried += 1
+    def ask(case: schemathesis.Case, job: str | None) -> None:
+        if job is not None:
+            case.path_parameters["job"] = job
         answer = case.call(timeout=WAIT_S)
         assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+        case.validate_response(answer, checks=described)
+        if answer.status_code >= 400:
+            assert {"error"} == set(answer.json()) or {"code", "msg"} == set(answer.json()), answer.text
+        tried.setdefault(f"{case.method} {case.path}", set()).add(answer.status_code)
 
     bounded = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
-    for operation in schemathesis.openapi.from_url(f"{server.address}/openapi.json").get_all_operations():
-        bounded(given(case=operation.ok().as_strategy())(ask))()
-    assert tried > 30
+    operations = [operation.ok() for operation in schemathesis.openapi.from_url(f"{server.address}/openapi.json").get_all_operations()]
+    for operation, mode in itertools.product(operations, schemathesis.GenerationMode):
+        job = strategies.sampled_from([*jobs, None]) if "{job}" in operation.path else strategies.none()
+        with suppress(Unsatisfiable):  # nothing can be wrong about a request without parameters
+            bounded(given(case=operation.as_strategy(generation_mode=mode), job=job)(ask))()
+    assert tried["POST /v1/jobs"] >= {202, 400}
+    assert tried["GET /v1/jobs"] == {200, 400}
+    assert tried["GET /v1/jobs/{job}"] >= {200, 400, 404}
+    assert tried["DELETE /v1/jobs/{job}"] >= {200, 404}
+    assert len(tried) == len(operations)
     assert not [line for line in server.log if "Traceback" in line]
+
+
+def finished_job(address: str, sound: Path) -> str:
+    """The id of a job that has a result."""
+    job = httpx.post(f"{address}/v1/jobs", files={"file": sound.read_bytes()}, timeout=WAIT_S).json()["id"]
+    until(lambda: httpx.get(f"{address}/v1/jobs/{job}", timeout=WAIT_S).json()["state"] == "done")
+    return str(job)
 
 
 def test_a_thousand_broken_uploads(server: serving.Running, jfk: Path):
