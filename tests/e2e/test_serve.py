@@ -14,7 +14,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,12 +77,10 @@ def test_what_runs_is_finished_and_new_work_refused(tiny_en_ct2_model: Path, dat
 def test_live_sockets_get_what_was_said(tiny_en_ct2_model: Path, jfk: Path):
     """Of both protocols, with an utterance that goes on, and one that has only been opened."""
     spoken = audio.read(jfk)[:40_000]  # And so, my fellow Amer
-
-    def opened(running: serving.Running, path: str) -> ClientConnection:
-        return connect(f"ws{running.address.removeprefix('http')}{path}", open_timeout=WAIT_S, ping_timeout=None)
-
-    with serving.running(tiny_en_ct2_model, "--precision", "int8", "--shutdown-timeout", "100") as running:
-        sockets = [opened(running, path) for path in ("/v1/listen?language=en", "/v1/realtime", "/v1/listen")]
+    options = ("--precision", "int8", "--shutdown-timeout", "100")
+    with serving.running(tiny_en_ct2_model, *options) as running, ExitStack() as opened:
+        paths = ("/v1/listen?language=en", "/v1/realtime", "/v1/listen")
+        sockets = [opened.enter_context(live(running, path)) for path in paths]
         listening, realtime, silent = sockets
         listening.send(pcm(spoken))
         sound = b64encode(pcm(soxr.resample(spoken, 16_000, 24_000))).decode()
@@ -104,6 +102,21 @@ def test_live_sockets_get_what_was_said(tiny_en_ct2_model: Path, jfk: Path):
     assert kinds[2] == ["ready", "done"]
     assert any("0 requests and 3 live sockets are being finished" in line for line in running.log)
     assert not [line for line in running.log if "Traceback" in line]
+
+
+def test_live_sockets_that_cannot_be_heard_in_time_are_told_so(tiny_en_ct2_model: Path, jfk: Path):
+    with serving.running(tiny_en_ct2_model, "--shutdown-timeout", "0") as running, live(running, "/v1/listen?language=en") as connection:
+        connection.send(pcm(audio.read(jfk)[:40_000]))
+        until_told(connection, "partial")
+        running.process.send_signal(signal.SIGTERM)
+        last = json.loads(list(to_the_end(connection))[-1])
+        assert (last["type"], last["code"], connection.close_code) == ("error", "server_error", 1013)
+        assert running.process.wait(WAIT_S) == 0
+    assert not [line for line in running.log if "Traceback" in line]
+
+
+def live(running: serving.Running, path: str) -> connect:
+    return connect(f"ws{running.address.removeprefix('http')}{path}", open_timeout=WAIT_S, ping_timeout=None)
 
 
 def until_told(connection: ClientConnection, kind: str) -> list[dict[str, Any]]:
