@@ -190,6 +190,12 @@ def test_docs_come_from_this_server_alone(client: TestClient):
     fields = described["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert {"file", "model", "language", "stream", "timestamp_granularities"} <= set(fields)
     assert {parameter["name"] for parameter in described["/recognition"]["post"]["parameters"]} >= {"to_simple", "remove_pun", "language"}
+    assert fields["language"] == {
+        "type": "string",
+        "title": "Language",
+        "description": fields["language"]["description"],
+    }  # forms have no null
+    assert "422" not in json.dumps(described)
 
 
 def test_requests_have_ids_and_are_counted(client: TestClient, caplog: pytest.LogCaptureFixture):

@@ -20,6 +20,10 @@ from finewhisper.serve.service import Service
 from finewhisper.serve.uploads import received
 
 _TYPES = {"json": "application/json", "text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+_RESULT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The job, or its result in the form that was asked for.", "content": {kind: {} for kind in _TYPES.values()}},
+    409: {"description": "There is no result."},
+}
 
 Form = Literal["json", "text", "srt", "vtt"]
 
@@ -61,7 +65,7 @@ def routes(service: Service, jobs: Jobs) -> APIRouter:
         found = await asyncio.to_thread(jobs.started().store.newest, _owner(request), limit)
         return {"object": "list", "data": [{key: value for key, value in shown(job).items() if key != "result"} for job in found]}
 
-    @router.get("/{job}", summary="The state of a job, or its result", responses=unknown | {409: {"description": "There is no result."}})
+    @router.get("/{job}", summary="The state of a job, or its result", response_class=Response, responses=unknown | _RESULT)
     async def state(request: Request, job: str, format: Form | None = None) -> Response:  # noqa: A002 - the parameter's name
         found = await _found(jobs.started(), request, job)
         if format is None:

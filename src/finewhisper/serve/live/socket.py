@@ -64,16 +64,16 @@ def routes(connections: Connections) -> APIRouter:
     @router.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
         await socket.accept()
-        messages = Messages(socket, connections.config)
+        messages = connections.messages(socket)
         try:
             with connections.place(socket):
                 await _listen(connections, socket, messages)
-            await messages.close(NORMAL)
+                await messages.close(connections.code_when_done)
         except ClientGoneError:
             await messages.close(NORMAL)
         except Exception as error:
             known = fault(error)
-            if known.status >= 500:
+            if known.status == 500:  # the end of the server is no defect
                 _log.exception("a live session broke off")
             try:
                 await messages.send({"type": "error", "code": known.kind, "message": known.message})
@@ -116,7 +116,7 @@ async def _receiving(conversation: Conversation, messages: Messages, sounds: Dec
             if isinstance(message, bytes):
                 async for piece in sounds.feed(message):
                     await conversation.sound(piece)
-            elif message.get("type") == "end":
+            elif message is None or message.get("type") == "end":
                 async for piece in sounds.finish():
                     await conversation.sound(piece)
                 await conversation.tell(session.end())
