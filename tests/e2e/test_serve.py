@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import random
 import signal
 import socket
@@ -11,15 +12,23 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import soxr
 from hypothesis import HealthCheck, given, settings
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 import serving
+from finewhisper import audio
+from listening import pcm
 
 pytestmark = pytest.mark.real
 WAIT_S = 120.0
@@ -61,6 +70,53 @@ def test_what_runs_is_finished_and_new_work_refused(tiny_en_ct2_model: Path, dat
         assert answers[0].status_code == 200
         assert "fairest creatures" in str(answers[0].json())
         assert server.process.wait(WAIT_S) == 0
+
+
+def test_live_sockets_get_what_was_said(tiny_en_ct2_model: Path, jfk: Path):
+    """Of both protocols, with an utterance that goes on, and one that has only been opened."""
+    spoken = audio.read(jfk)[:40_000]  # And so, my fellow Amer
+
+    def opened(running: serving.Running, path: str) -> ClientConnection:
+        return connect(f"ws{running.address.removeprefix('http')}{path}", open_timeout=WAIT_S, ping_timeout=None)
+
+    with serving.running(tiny_en_ct2_model, "--precision", "int8", "--shutdown-timeout", "100") as running:
+        sockets = [opened(running, path) for path in ("/v1/listen?language=en", "/v1/realtime", "/v1/listen")]
+        listening, realtime, silent = sockets
+        listening.send(pcm(spoken))
+        sound = b64encode(pcm(soxr.resample(spoken, 16_000, 24_000))).decode()
+        realtime.send(json.dumps({"type": "input_audio_buffer.append", "audio": sound}))
+        heard = [until_told(listening, "partial"), until_told(realtime, "input_audio_buffer.speech_started"), until_told(silent, "ready")]
+        assert "finewhisper_live_sockets 3.0" in httpx.get(f"{running.address}/metrics", timeout=WAIT_S).text
+        running.process.send_signal(signal.SIGTERM)
+        started_s = time.monotonic()
+        for messages, connection in zip(heard, sockets, strict=True):
+            messages += [json.loads(message) for message in to_the_end(connection)]
+            assert connection.close_code == 1012
+        assert running.process.wait(WAIT_S) == 0
+        assert time.monotonic() - started_s < 60
+    kinds = [[message["type"] for message in messages] for messages in heard]
+    assert kinds[0][-2:] == ["final", "done"]
+    assert "fellow" in heard[0][-2]["text"].lower()
+    assert kinds[1][-1] == "conversation.item.input_audio_transcription.completed"
+    assert "fellow" in heard[1][-1]["transcript"].lower()
+    assert kinds[2] == ["ready", "done"]
+    assert any("0 requests and 3 live sockets are being finished" in line for line in running.log)
+    assert not [line for line in running.log if "Traceback" in line]
+
+
+def until_told(connection: ClientConnection, kind: str) -> list[dict[str, Any]]:
+    """All messages up to the first of a kind."""
+    found = [json.loads(connection.recv(WAIT_S))]
+    while found[-1]["type"] != kind:
+        found.append(json.loads(connection.recv(WAIT_S)))
+    return found
+
+
+def to_the_end(connection: ClientConnection) -> Iterator[str | bytes]:
+    """All messages until the socket is closed."""
+    with suppress(ConnectionClosed):
+        while True:
+            yield connection.recv(WAIT_S)
 
 
 def test_a_port_that_is_taken_and_a_model_that_is_none(tiny_en_ct2_model: Path, tmp_path: Path):

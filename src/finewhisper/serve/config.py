@@ -44,7 +44,7 @@ class ServeConfig(Config):
     max_duration: float = Field(4 * 3600.0, gt=0)
     """Seconds that one recording may last."""
     shutdown_timeout: float = Field(30.0, ge=0)
-    """Seconds that running requests are given to finish when the server is told to end."""
+    """Seconds that running requests and live sockets are given to finish when the server is told to end."""
 
     api_keys: tuple[str, ...] = ()
     """Keys of which a request must bring one, as "Authorization: Bearer KEY"; without any, everybody may ask."""

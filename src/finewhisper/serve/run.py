@@ -78,15 +78,16 @@ class _Server(uvicorn.Server):
         if self._end_at_s is not None:
             super().handle_exit(sig, frame)
             return
-        self._service.drain()
         self._end_at_s = time.monotonic() + self._service.config.shutdown_timeout
-        note(f"shutting down; {self._service.running} requests are being finished")
 
     async def on_tick(self, counter: int) -> bool:
         if self._end_at_s is not None:
+            if not self._service.closing:  # not done in the signal's handler, which may interrupt the event loop anywhere
+                self._service.drain()
+                note(f"shutting down; {self._service.running} requests and {self._service.sockets} live sockets are being finished")
             left_s = self._end_at_s - time.monotonic()
             if left_s < 0 and self._giving_up is None:
                 self._giving_up = asyncio.create_task(asyncio.to_thread(self._service.models.close))  # who waits is told so
-            if not self._service.running or left_s < -_LAST_BYTES_S:
+            if not (self._service.running or self._service.sockets) or left_s < -_LAST_BYTES_S:
                 self.should_exit = True
         return await super().on_tick(counter)

@@ -69,6 +69,8 @@ class Service:
         models: by name.
         metrics: counters for whoever watches.
         running: how many places are taken.
+        sockets: how many live sockets are open; whoever opens and closes them counts.
+        draining: is set when no new work is taken any more, so that what would go on for long ends itself.
 
     Args:
         config: the server's options.
@@ -80,12 +82,14 @@ class Service:
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.running = 0
+        self.running = self.sockets = 0
+        self.draining = asyncio.Event()
         self._closing = False
         self._typical_s: Seconds = 1.0  # that a request takes
         folders = {name: ModelFolder.open(path) for name, path in config.folders.items()}
         self.models = Models(folders, self._start_worker)
         self.metrics.watch("running_requests", "Requests that are worked on.", lambda: self.running)
+        self.metrics.watch("live_sockets", "Live sockets that are open.", lambda: self.sockets)
         self.metrics.watch("waiting_windows", "Windows that wait for an engine.", lambda: self.models.waiting)
         self.metrics.watch("loaded_models", "Models in memory.", lambda: len(self.models.loaded))
         self._pool = ThreadPoolExecutor(config.queue + _MORE_THREADS, thread_name_prefix="request")
@@ -190,8 +194,9 @@ class Service:
             request.cancel()
 
     def drain(self) -> None:
-        """Take no new work from now on; what runs goes on."""
+        """Take no new work from now on; requests go on, and live sockets end as soon as what was said is heard."""
         self._closing = True
+        self.draining.set()
 
     def close(self) -> None:
         """End everything at once; what still runs gets a :class:`ClosingError`."""

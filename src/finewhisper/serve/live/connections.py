@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from finewhisper.errors import FinewhisperError, UsageError
@@ -19,7 +20,7 @@ from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.service import Service
 
 #: Reasons to close a socket (RFC 6455, section 7.4.1, and the registry it founded).
-NORMAL, POLICY, TOO_BIG, DEFECT, TRY_AGAIN = 1000, 1008, 1009, 1011, 1013
+NORMAL, POLICY, TOO_BIG, DEFECT, RESTART, TRY_AGAIN = 1000, 1008, 1009, 1011, 1012, 1013
 
 #: How OpenAI's clients in browsers hand over a key.
 _KEY_PROTOCOL = "openai-insecure-api-key."
@@ -30,7 +31,6 @@ class Connections:
 
     def __init__(self, service: Service, keys: Keys) -> None:
         self.service, self.config, self._keys = service, service.config.live, keys
-        self.count = 0
         logging.getLogger("uvicorn.error").addFilter(_without_query)
 
     @contextmanager
@@ -48,13 +48,22 @@ class Connections:
             raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY", or ?key=KEY')
         if self.service.closing:
             raise ClosingError("the server is shutting down; ask another one, or again later")
-        if self.count >= self.config.sockets:
-            raise BusyError(f"{self.count} sockets are open already; come again later", retry_after_s=10.0)
-        self.count += 1
+        if self.service.sockets >= self.config.sockets:
+            raise BusyError(f"{self.service.sockets} sockets are open already; come again later", retry_after_s=10.0)
+        self.service.sockets += 1
         try:
             yield
         finally:
-            self.count -= 1
+            self.service.sockets -= 1
+
+    def messages(self, socket: WebSocket) -> Messages:
+        """The messages of a socket that was accepted."""
+        return Messages(socket, self.config, self.service.draining)
+
+    @property
+    def code_when_done(self) -> int:
+        """Why a socket is closed whose sound was all heard."""
+        return RESTART if self.service.closing else NORMAL
 
     def _check_origin(self, socket: WebSocket) -> None:
         """Browsers let any page open a socket to any server, and only say which page it was."""
@@ -82,23 +91,28 @@ def _without_query(record: logging.LogRecord) -> bool:
 
 
 class Messages:
-    """The two directions of an accepted socket."""
+    """The two directions of an accepted socket.
 
-    def __init__(self, socket: WebSocket, config: LiveConfig) -> None:
-        self._socket, self._config = socket, config
+    Args:
+        draining: set when the server wants to end.
+    """
 
-    async def receive(self) -> bytes | dict[str, Any]:
-        """The next message: sound, or an object.
+    def __init__(self, socket: WebSocket, config: LiveConfig, draining: asyncio.Event) -> None:
+        self._socket, self._config, self._draining = socket, config, draining
+        self._end_told = False
+
+    async def receive(self) -> bytes | dict[str, Any] | None:
+        """The next message: sound, an object, or, once, None where the server ends, so that no more sound is to be taken.
 
         Raises:
             ClientGoneError: the client went away, or was silent for too long.
             TooLargeError: it is larger than a message may be.
             UsageError: it is text but no JSON object.
         """
-        try:
-            message = await asyncio.wait_for(self._socket.receive(), self._config.idle_s)
-        except asyncio.TimeoutError:
-            raise IdleError(f"no message came for {self._config.idle_s:g} s") from None
+        message = await self._next()
+        if message is None:
+            self._end_told = True
+            return None
         if message["type"] == "websocket.disconnect":
             raise ClientGoneError("the client went away")
         data = message.get("bytes")
@@ -106,6 +120,23 @@ class Messages:
         if max(len(data or b""), len(text or "")) > self._config.frame_bytes:
             raise TooLargeError(f"a message is larger than {self._config.frame_bytes} bytes; send the sound in smaller pieces")
         return data if data is not None else _object(text or "")
+
+    async def _next(self) -> Message | None:
+        """What comes first: a message, or the end of the server, unless that was told."""
+        if self._draining.is_set() and not self._end_told:
+            return None
+        coming = asyncio.ensure_future(self._socket.receive())
+        ending = asyncio.ensure_future(self._draining.wait())
+        awaited: set[asyncio.Future[Any]] = {coming} if self._end_told else {coming, ending}
+        try:
+            done, _ = await asyncio.wait(awaited, timeout=self._config.idle_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+            if not coming.done():
+                coming.cancel()
+        if not done:
+            raise IdleError(f"no message came for {self._config.idle_s:g} s")
+        return coming.result() if coming in done else None
 
     async def send(self, content: dict[str, Any]) -> None:
         """Send an object. Raises: ClientGoneError where the client does not take it."""

@@ -33,10 +33,11 @@ def routes(connections: Connections) -> APIRouter:
     @router.websocket("/v1/realtime")
     async def realtime(socket: WebSocket) -> None:
         await socket.accept("realtime" if "realtime" in socket.scope.get("subprotocols", ()) else None)
-        messages = Messages(socket, connections.config)
+        messages = connections.messages(socket)
         try:
             with connections.place(socket):
                 await _Client(connections, socket, messages).serve()
+                await messages.close(connections.code_when_done)
         except ClientGoneError:
             await messages.close(NORMAL)
         except Exception as error:
@@ -68,7 +69,7 @@ class _Client:
         self._conversation = Conversation(self._session(), self._ear.hear, self._send, connections.config)
 
     async def serve(self) -> None:
-        """Until the client goes away."""
+        """Until the client goes away, or the server ends and all sound was heard."""
         await self._connections.service.load(self._model)
         await self._messages.send(self._settings("created"))
         await self._conversation.run(self._receiving())
@@ -78,10 +79,15 @@ class _Client:
             request: dict[str, Any] = {}
             try:
                 message = await self._messages.receive()
-                if isinstance(message, bytes):
+                if self._conversation.session.ended:  # only see whether the client is still there
+                    continue
+                if message is None:
+                    await self._conversation.tell(self._conversation.session.end())
+                elif isinstance(message, bytes):
                     raise UsageError("binary messages are not taken here; send input_audio_buffer.append events")
-                request = message
-                await self._asked(request)
+                else:
+                    request = message
+                    await self._asked(request)
             except (UsageError, AudioError, UnknownModelError) as error:
                 await self._messages.send(_error(error, request))
 

@@ -64,11 +64,11 @@ def routes(connections: Connections) -> APIRouter:
     @router.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
         await socket.accept()
-        messages = Messages(socket, connections.config)
+        messages = connections.messages(socket)
         try:
             with connections.place(socket):
                 await _listen(connections, socket, messages)
-            await messages.close(NORMAL)
+                await messages.close(connections.code_when_done)
         except ClientGoneError:
             await messages.close(NORMAL)
         except Exception as error:
@@ -116,7 +116,7 @@ async def _receiving(conversation: Conversation, messages: Messages, sounds: Dec
             if isinstance(message, bytes):
                 async for piece in sounds.feed(message):
                     await conversation.sound(piece)
-            elif message.get("type") == "end":
+            elif message is None or message.get("type") == "end":
                 async for piece in sounds.finish():
                     await conversation.sound(piece)
                 await conversation.tell(session.end())
