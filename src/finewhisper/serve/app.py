@@ -65,7 +65,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)
-    for router in (upstream.routes(service), openai.routes(service), job_routes(service, jobs), metrics.routes(service.metrics)):
+    for router in (upstream.routes(service), openai.routes(service), job_routes(service, keys, jobs), metrics.routes(service.metrics)):
         app.include_router(router, dependencies=[Depends(keys.required)])
     connections = Connections(service, keys)
     for sockets in (socket, realtime):

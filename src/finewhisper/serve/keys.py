@@ -39,9 +39,14 @@ class Keys:
 
     async def required(self, request: Request) -> None:
         """Let a request pass that brings a key. Raises: KeyRefusedError."""
-        kind, _, key = request.headers.get("authorization", "").partition(" ")
-        if not self.accepts(key.strip() if kind.lower() == "bearer" else ""):
+        if not self.accepts(bearer(request)):
             raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY"')
+
+
+def bearer(request: Request) -> str:
+    """The key that a request brings; "" where it brings none."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if kind.lower() == "bearer" else ""
 
 
 def _digest(key: str) -> bytes:
