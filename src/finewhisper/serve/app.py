@@ -44,6 +44,9 @@ def create_app(service: Service) -> FastAPI:
     """All addresses of the server; the first model is loaded when the application starts, and everything is unloaded when it ends."""
     jobs, store = Jobs(), None if service.config.jobs.folder is None else Store(service.config.jobs.folder)
 
+    if store is not None:
+        service.metrics.watch_each("jobs", "Jobs that are kept.", "state", store.counts)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.load()

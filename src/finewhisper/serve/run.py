@@ -18,7 +18,7 @@ from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.service import Service
 
 #: How long answers that are on their way may take once nothing runs any more.
-_LAST_BYTES_S = 5
+LAST_BYTES_S = 5
 
 
 def run(config: ServeConfig) -> None:
@@ -37,7 +37,7 @@ def run(config: ServeConfig) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_LAST_BYTES_S,
+        timeout_graceful_shutdown=LAST_BYTES_S,
     )
     bound = _bound(config)
     with bound:
@@ -88,6 +88,6 @@ class _Server(uvicorn.Server):
             left_s = self._end_at_s - time.monotonic()
             if left_s < 0 and self._giving_up is None:
                 self._giving_up = asyncio.create_task(asyncio.to_thread(self._service.models.close))  # who waits is told so
-            if not (self._service.running or self._service.sockets) or left_s < -_LAST_BYTES_S:
+            if not (self._service.running or self._service.sockets) or left_s < -LAST_BYTES_S:
                 self.should_exit = True
         return await super().on_tick(counter)

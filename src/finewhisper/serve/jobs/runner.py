@@ -151,7 +151,10 @@ class Runner:
         else:
             await _patiently(self.store.finish, job.id, kept(heard), None)
         over = await _patiently(self.store.get, job.id, job.owner)
-        if over is not None and over.webhook is not None and over.state != "cancelled":
+        if over is None or over.state == "cancelled":
+            return
+        self._service.metrics.finished(over.state)
+        if over.webhook is not None:
             self._run(self._tell(over))
 
     def _reports(self, job: str, length_s: Seconds) -> Callable[[Seconds], None]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import StorageError
@@ -142,6 +142,12 @@ class Store:
             rows = self._database.execute("select count(*), coalesce(sum(bytes), 0) from jobs where state in ('queued', 'running')")
             count, size = rows.fetchone()
         return int(count), int(size)
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs there are in each state."""
+        with self._lock:
+            found = dict(self._database.execute("select state, count(*) from jobs group by state").fetchall())
+        return {state: found.get(state, 0) for state in get_args(State)}
 
     def start(self) -> Job | None:
         """The oldest job that waits, which is running from now on."""

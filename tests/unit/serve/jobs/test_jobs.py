@@ -98,6 +98,11 @@ def test_from_submission_to_removal(quick_model: Path, jfk: Path, tmp_path: Path
         assert str(tmp_path) not in broken["error"]["message"]
         assert httpx.get(f"{address}/v1/jobs/{broken['id']}?format=text").status_code == 409
 
+        counted = httpx.get(f"{address}/metrics").text.splitlines()
+        numbers = {"queued": 0, "running": 0, "done": 1, "failed": 1, "cancelled": 0}
+        assert {f'finewhisper_jobs{{state="{state}"}} {number}.0' for state, number in numbers.items()} <= set(counted)
+        assert 'finewhisper_jobs_finished_total{state="done"} 1.0' in counted
+
         waiting = [submit(address, jfk) for _ in range(8)]
         assert {answer.status_code for answer in waiting} == {202, 429}
         last = [answer.json()["id"] for answer in waiting if answer.status_code == 202][-1]

@@ -38,6 +38,15 @@ def test_jobs_are_worked_on_in_their_order(store: Store, tmp_path: Path):
     assert store.waiting() == (2, 10)
 
 
+def test_jobs_are_counted_by_state(store: Store, tmp_path: Path):
+    jobs = [added(store, tmp_path) for _ in range(4)]
+    for _ in range(2):
+        store.start()
+    store.finish(jobs[0], None, {"message": "broken"})
+    store.cancel(jobs[3])
+    assert store.counts() == {"queued": 1, "running": 1, "done": 0, "failed": 1, "cancelled": 1}
+
+
 def test_a_result_is_kept_and_the_recording_is_not(store: Store, tmp_path: Path):
     job = added(store, tmp_path)
     store.start()
