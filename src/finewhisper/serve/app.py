@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finewhisper import __version__
-from finewhisper.errors import FinewhisperError
+from finewhisper.errors import FinewhisperError, StorageError
 from finewhisper.serve import docs, health, metrics, openai, upstream
 from finewhisper.serve.errors import fault
 from finewhisper.serve.jobs.routes import Jobs
@@ -92,6 +92,8 @@ async def _unload_idle(service: Service) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, StorageError):  # the client is not told where
+        _log.error("%s", error)
     return _answer(request.scope, error)
 
 
@@ -100,6 +102,8 @@ def _answer(scope: Scope, error: Exception) -> JSONResponse:
     known = fault(error)
     content = upstream.refusal(error) if scope["path"].startswith("/recognition") else openai.refusal(error)
     headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else {}
+    if known.status == 499:  # whoever is given up would else go on sending
+        headers["Connection"] = "close"
     if known.retry_after_s is not None:
         headers["Retry-After"] = str(max(math.ceil(known.retry_after_s), 1))
     return JSONResponse(content, known.status, headers)

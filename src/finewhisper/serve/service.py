@@ -113,22 +113,18 @@ class Service:
 
         await asyncio.get_running_loop().run_in_executor(self._pool, load)
 
-    def refuse_when_full(self) -> None:
-        """Refuse a request before its recording is received. Raises: as :meth:`place`."""
-        if self._closing:
-            raise ClosingError("the server is shutting down; ask another one, or again later")
-        if self.running >= self.config.queue:
-            raise BusyError(f"{self.running} requests are in work already; ask again later", self._typical_s)
-
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among the requests that the server works on at a time; take one for each request or connection.
+        """A place among the requests that the server works on at a time; take one for each, before its recording is received.
 
         Raises:
             BusyError: there is none left.
             ClosingError: the server is shutting down.
         """
-        self.refuse_when_full()
+        if self._closing:
+            raise ClosingError("the server is shutting down; ask another one, or again later")
+        if self.running >= self.config.queue:
+            raise BusyError(f"{self.running} requests are in work already; ask again later", self._typical_s)
         self.running += 1
         started_s = time.monotonic()
         try:

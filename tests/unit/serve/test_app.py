@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import resource
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from finewhisper.errors import UsageError
-from finewhisper.serve import limits, logs
+from finewhisper.serve import limits, logs, streams
 from finewhisper.serve.app import create_app
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import ClientGoneError
+from finewhisper.serve.jobs.config import JobsConfig
 from finewhisper.serve.keys import Keys
 from finewhisper.serve.service import Service
 
@@ -142,6 +145,50 @@ def test_a_busy_server_says_when_to_come_again(client: TestClient, sound: dict[s
     assert client.post("/recognition", files=sound).status_code == 200
 
 
+SENDING = ("/recognition", "/recognition_stream", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs")
+
+
+def test_whoever_sends_has_a_place(start_for_all: Start, tmp_path: Path):
+    """Else any number of recordings could be received at once, and fill the disk."""
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    service: Service = client.service  # type: ignore[attr-defined]
+    taken: list[int] = []
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        taken.append(service.running)
+        return {"type": "http.request", "body": b"--x\r\n", "more_body": True} if len(taken) % 2 else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    for path in SENDING:
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        client.portal.call(client.app, scope, receive, send)  # type: ignore[union-attr]
+    assert taken == [1] * 2 * len(SENDING)
+    assert [status for status in statuses if status] == [499] * len(SENDING)
+    assert service.running == 0
+
+
+def test_a_full_disk_is_no_defect_and_says_nothing_of_ours(start_for_all: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Here it is a limit of this process that no file may exceed."""
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, before[1]))
+    try:
+        for path in SENDING:
+            answer = client.post(path, files={"audio" if path.startswith("/rec") else "file": bytes(2_000_000)})
+            assert answer.status_code == 507
+            assert "disk is full" in answer.text
+            assert tempfile.gettempdir() not in answer.text
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    logged = [record for record in caplog.records if "no space left" in record.getMessage()]
+    assert len(logged) == len(SENDING)
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def test_a_server_that_shuts_down_takes_nothing_new(start_for_all: Start, sound: dict[str, Any]):
     client = start_for_all()
     assert client.get("/readyz").json()["status"] == "ok"
@@ -218,7 +265,7 @@ def test_a_defect_is_logged_and_told_as_one(client: TestClient, sound: dict[str,
 
 
 def test_whoever_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(limits, "PATIENCE_S", 0.05)
 
     async def never() -> Message:
         await asyncio.Event().wait()
@@ -230,3 +277,43 @@ def test_whoever_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
             await request.body()
 
     asyncio.run(read())
+
+
+def test_whoever_sends_a_byte_now_and_then_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "PATIENCE_S", 0.05)
+
+    async def drip() -> Message:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def read() -> None:
+        request = limits.limited_body(Request({"type": "http", "headers": []}, drip), 1000, slowest_bytes_s=500.0)
+        with pytest.raises(ClientGoneError, match="bytes were received in 0 s"):
+            await request.body()
+
+    asyncio.run(read())
+
+
+def test_whoever_does_not_read_an_answer_frees_its_place(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streams, "PATIENCE_S", 0.05)
+    freed: list[str] = []
+
+    async def stuck(_: Message) -> None:
+        await asyncio.Event().wait()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"text"
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def answer() -> None:
+        held = AsyncExitStack()
+        held.callback(freed.append, "place")
+        scope = {"type": "http", "headers": [], "asgi": {"spec_version": "2.3"}}
+        response = await streams.streamed(Request(scope, never), pieces(), held, "text/plain", lambda _: b"")
+        await asyncio.wait_for(response(scope, never, stuck), 30)
+
+    asyncio.run(answer())
+    assert freed == ["place"]

@@ -47,13 +47,14 @@ def routes(service: Service, keys: Keys, jobs: Jobs) -> APIRouter:
     async def submit(request: Request) -> JSONResponse:
         runner = jobs.started()
         await runner.check_room()
-        async with received(request, service.config, "file") as upload:
-            options = upload.options(JobOptions)
-            service.models.resolve(options.model)
-            if options.webhook is not None:
-                webhooks.checked(options.webhook, runner.config.webhook_hosts)
-            values = options.model_dump(mode="json", exclude={"webhook"})
-            job = await runner.add(_owner(keys, request), values, options.webhook, upload.path)
+        with service.place():
+            async with received(request, service.config, "file") as upload:
+                options = upload.options(JobOptions)
+                service.models.resolve(options.model)
+                if options.webhook is not None:
+                    webhooks.checked(options.webhook, runner.config.webhook_hosts)
+                values = options.model_dump(mode="json", exclude={"webhook"})
+                job = await runner.add(_owner(keys, request), values, options.webhook, upload.path)
         return JSONResponse(shown(job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
     @router.get("", summary="The newest jobs", responses=unknown)

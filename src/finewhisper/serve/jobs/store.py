@@ -145,7 +145,7 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
-        with self._lock:
+        with self._lock, _sqlite_errors():
             found = dict(self._database.execute("select state, count(*) from jobs group by state").fetchall())
         return {state: found.get(state, 0) for state in get_args(State)}
 
