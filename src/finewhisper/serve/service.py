@@ -133,6 +133,15 @@ class Service:
             self.running -= 1
             self._typical_s += 0.1 * (time.monotonic() - started_s - self._typical_s)
 
+    async def check(self, wish: Wish) -> None:
+        """Whether a wish can be fulfilled; loads its model. Raises: as :meth:`transcript` does, whatever the sound."""
+
+        def work() -> None:
+            with self._hearing(wish, _Request()):
+                pass
+
+        await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
     async def transcript(self, sound: Sound, wish: Wish, *, progress: Progress | None = None) -> Transcript:
         """All that was heard. When the awaiting task is cancelled, the work is dropped.
 

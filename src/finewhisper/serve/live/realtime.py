@@ -114,13 +114,14 @@ class _Client:
         beta = request["type"] == "transcription_session.update"
         changed = self._input.changed(request.get("session") or {}, beta=beta)
         wish = changed.wish(self._model)
-        model = self._connections.service.models.resolve(_known(self._connections, wish.model))
+        wish = replace(wish, model=self._connections.service.models.resolve(_known(self._connections, wish.model)))
+        await self._connections.service.check(wish)  # else what it cannot do would end the session, when somebody speaks
         turns_differ = changed.turn_detection != self._input.turn_detection
         if turns_differ:  # what was said before the change is an utterance of its own
             await self._conversation.tell(self._conversation.session.commit())
         self._beta = self._beta or beta
         self._input = changed
-        self._ear.ask(replace(wish, model=model))
+        self._ear.ask(wish)
         self._told.turns, self._told.beta = changed.turn_detection is not None, self._beta
         if turns_differ:
             self._conversation.session.listen(**self._listening())

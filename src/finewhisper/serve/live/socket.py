@@ -90,7 +90,7 @@ async def _listen(connections: Connections, socket: WebSocket, messages: Message
     model = connections.service.models.resolve(options.model)
     sounds = decoder(options.encoding, options.sample_rate)
     try:
-        await connections.service.load(model)
+        await connections.service.check(options.wish())
         session = Session(connections.config)
 
         async def send(events: Sequence[Event]) -> None:
