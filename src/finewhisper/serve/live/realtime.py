@@ -22,6 +22,7 @@ from finewhisper.serve.live.ear import Ear
 from finewhisper.serve.live.realtime_settings import RATE, Input
 from finewhisper.serve.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped
 from finewhisper.serve.live.sound import decoder
+from finewhisper.serve.logs import request_id
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class _Client:
         self._model = connections.service.models.resolve(_known(connections, socket.query_params.get("model", "")))
         if socket.query_params.get("intent", "transcription") != "transcription":
             raise UsageError("intent: this server transcribes and does not converse; connect with intent=transcription")
-        self._id = f"sess_{uuid.uuid4().hex}"
+        self._id = f"sess_{request_id.get()}"
         self._beta = "realtime=v1" in socket.headers.get("openai-beta", "")
         self._input = Input()
         self._ear = Ear(connections.service, self._input.wish(self._model))

@@ -268,6 +268,9 @@ def test_keys(quick_model, waveform: Waveform):
         address = f"ws{running.address.removeprefix('http')}/v1/listen"
         assert asyncio.run(first())["code"] == "authentication_error"
         assert asyncio.run(first("?key=wrong"))["code"] == "authentication_error"
-        assert asyncio.run(first("?key=hush"))["type"] == "ready"
+        session = asyncio.run(first("?key=hush"))["session"]
         assert asyncio.run(first(additional_headers={"Authorization": "Bearer hush"}))["type"] == "ready"
     assert not [line for line in running.log if "hush" in line]
+    lines = [line for line in running.log if "WS /v1/listen" in line]
+    assert [line.split("/v1/listen ")[1].split()[0] for line in lines[:2]] == ["1008", "1008"]
+    assert f"[{session}]" in lines[2]
