@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -65,11 +66,12 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(FinewhisperError, _refused)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _refused)
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)
     for router in (upstream.routes(service), openai.routes(service), job_routes(service, keys, jobs), metrics.routes(service.metrics)):
-        app.include_router(router, dependencies=[Depends(keys.required)])
+        app.include_router(router, dependencies=keys.dependencies)
     connections = Connections(service, keys)
     for sockets in (socket, realtime):
         app.include_router(sockets.routes(connections))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from finewhisper.audio import Seconds
@@ -87,6 +88,9 @@ _KINDS: tuple[tuple[type[FinewhisperError], int, str], ...] = (
 
 def fault(error: Exception) -> Fault:
     """What to tell a client of an error; of a defect, no more than that it is one."""
+    if isinstance(error, RequestValidationError):
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+        return Fault(400, "invalid_request_error", wrong)
     if isinstance(error, HTTPException):
         return Fault(error.status_code, "invalid_request_error" if error.status_code < 500 else "server_error", str(error.detail))
     for kind, status, name in _KINDS:

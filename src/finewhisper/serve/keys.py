@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from fastapi import Request
+from fastapi import Depends, Request, Security, params
+from fastapi.security import HTTPBearer
 
 from finewhisper.errors import UsageError
 from finewhisper.serve.config import ServeConfig
@@ -30,6 +31,12 @@ class Keys:
     @property
     def needed(self) -> bool:
         return bool(self._digests)
+
+    @property
+    def dependencies(self) -> list[params.Depends]:
+        """What a route has that asks for a key; where keys are needed, ``/docs`` says so and lets people enter one."""
+        told = HTTPBearer(scheme_name="API key", description="One of the server's --api-keys.", auto_error=False)
+        return [Depends(self.required), *([Security(told)] if self.needed else [])]
 
     def accepts(self, key: str) -> bool:
         """Whether a key is one of them; takes as long whichever it is and however much of it is right."""

@@ -171,6 +171,22 @@ def test_whoever_sends_has_a_place(start_for_all: Start, tmp_path: Path):
     assert service.running == 0
 
 
+def test_jobs_refuse_wrong_values_as_the_other_addresses_do(start_for_all: Start, tmp_path: Path):
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    for address, named in (("/v1/jobs?limit=0", "limit: "), ("/v1/jobs?limit=many", "limit: "), ("/v1/jobs/x?format=doc", "format: ")):
+        answer = client.get(address)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"].startswith(named)
+    assert "422" not in client.get("/openapi.json").json()["paths"]["/v1/jobs"]["get"]["responses"]
+
+
+def test_of_a_server_without_keys_jobs_are_everybodys(start_for_all: Start, tmp_path: Path):
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    job = client.post("/v1/jobs", files={"file": b"no sound"}, headers={"Authorization": "Bearer anything"}).json()["id"]
+    assert client.get(f"/v1/jobs/{job}").status_code == 200
+    assert [found["id"] for found in client.get("/v1/jobs").json()["data"]] == [job]
+
+
 def test_a_full_disk_is_no_defect_and_says_nothing_of_ours(start_for_all: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Here it is a limit of this process that no file may exceed."""
     client = start_for_all(jobs=JobsConfig(folder=tmp_path))
@@ -209,6 +225,10 @@ def test_keys(start_for_all: Start, tmp_path: Path, sound: dict[str, Any]):
     for key in ("one", "two"):
         assert client.get("/v1/models", headers={"Authorization": f"bearer {key}"}).status_code == 200
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == client.get("/docs").status_code == 200
+    described = client.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
+    assert described["paths"]["/v1/models"]["get"]["security"] == [{"API key": []}]
+    assert "security" not in described["paths"]["/healthz"]["get"]
 
 
 def test_a_file_of_keys_that_holds_none_is_refused(quick_model: Path, tmp_path: Path):
@@ -234,6 +254,7 @@ def test_docs_come_from_this_server_alone(client: TestClient):
         assert client.get(f"/{file}").status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     described = client.get("/openapi.json").json()["paths"]
+    assert "security" not in described["/v1/models"]["get"]  # this server asks for no key
     fields = described["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert {"file", "model", "language", "stream", "timestamp_granularities"} <= set(fields)
     assert {parameter["name"] for parameter in described["/recognition"]["post"]["parameters"]} >= {"to_simple", "remove_pun", "language"}

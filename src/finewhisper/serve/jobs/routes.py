@@ -41,7 +41,8 @@ def routes(service: Service, keys: Keys, jobs: Jobs) -> APIRouter:
     """The addresses."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     problems = refusals(refusal(ValueError()))
-    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}}
+    wrong = {"description": "A value is wrong, or there is no such job.", "content": problems[400]["content"]}
+    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}, "4XX": wrong}
 
     @router.post("", status_code=202, summary="Hand in a recording", responses=problems, openapi_extra=form(JobOptions, "file"))
     async def submit(request: Request) -> JSONResponse:
