@@ -14,7 +14,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import soxr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, strategies
+from hypothesis.errors import Unsatisfiable
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -35,8 +36,9 @@ WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def server(tiny_en_ct2_model: Path) -> Iterator[serving.Running]:
-    with serving.running(tiny_en_ct2_model, "--max-upload", "1", "--log-format", "json") as server:
+def server(tiny_en_ct2_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Running]:
+    options = ("--max-upload", "1", "--log-format", "json", "--jobs.folder", str(tmp_path_factory.mktemp("jobs")))
+    with serving.running(tiny_en_ct2_model, *options) as server:
         yield server
 
 
@@ -75,12 +77,10 @@ def test_what_runs_is_finished_and_new_work_refused(tiny_en_ct2_model: Path, dat
 def test_live_sockets_get_what_was_said(tiny_en_ct2_model: Path, jfk: Path):
     """Of both protocols, with an utterance that goes on, and one that has only been opened."""
     spoken = audio.read(jfk)[:40_000]  # And so, my fellow Amer
-
-    def opened(running: serving.Running, path: str) -> ClientConnection:
-        return connect(f"ws{running.address.removeprefix('http')}{path}", open_timeout=WAIT_S, ping_timeout=None)
-
-    with serving.running(tiny_en_ct2_model, "--precision", "int8", "--shutdown-timeout", "100") as running:
-        sockets = [opened(running, path) for path in ("/v1/listen?language=en", "/v1/realtime", "/v1/listen")]
+    options = ("--precision", "int8", "--shutdown-timeout", "100")
+    with serving.running(tiny_en_ct2_model, *options) as running, ExitStack() as opened:
+        paths = ("/v1/listen?language=en", "/v1/realtime", "/v1/listen")
+        sockets = [opened.enter_context(live(running, path)) for path in paths]
         listening, realtime, silent = sockets
         listening.send(pcm(spoken))
         sound = b64encode(pcm(soxr.resample(spoken, 16_000, 24_000))).decode()
@@ -102,6 +102,21 @@ def test_live_sockets_get_what_was_said(tiny_en_ct2_model: Path, jfk: Path):
     assert kinds[2] == ["ready", "done"]
     assert any("0 requests and 3 live sockets are being finished" in line for line in running.log)
     assert not [line for line in running.log if "Traceback" in line]
+
+
+def test_live_sockets_that_cannot_be_heard_in_time_are_told_so(tiny_en_ct2_model: Path, jfk: Path):
+    with serving.running(tiny_en_ct2_model, "--shutdown-timeout", "0") as running, live(running, "/v1/listen?language=en") as connection:
+        connection.send(pcm(audio.read(jfk)[:40_000]))
+        until_told(connection, "partial")
+        running.process.send_signal(signal.SIGTERM)
+        last = json.loads(list(to_the_end(connection))[-1])
+        assert (last["type"], last["code"], connection.close_code) == ("error", "server_error", 1013)
+        assert running.process.wait(WAIT_S) == 0
+    assert not [line for line in running.log if "Traceback" in line]
+
+
+def live(running: serving.Running, path: str) -> connect:
+    return connect(f"ws{running.address.removeprefix('http')}{path}", open_timeout=WAIT_S, ping_timeout=None)
 
 
 def until_told(connection: ClientConnection, kind: str) -> list[dict[str, Any]]:
@@ -151,25 +166,46 @@ def test_clients_that_break_off_leave_no_work(server: serving.Running, data: Pat
     assert not [line for line in server.log if "Traceback" in line]
 
 
-def test_generated_requests_meet_no_defect(server: serving.Running):
-    """Whatever is made of the description of the addresses: refused, perhaps, but never the server's own fault."""
+def test_generated_requests_meet_no_defect(server: serving.Running, jfk: Path):
+    """Whatever is made of the description of the addresses, or against it: an answer as described, or a refusal in the API's shape."""
     if importlib.util.find_spec("schemathesis") is None:
         pytest.skip("needs the package schemathesis")
     import schemathesis
+    from schemathesis.specs.openapi import checks
 
-    tried = 0
+    jobs = [finished_job(server.address, jfk) for _ in range(3)]
+    described = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+    tried: dict[str, set[int]] = {}
 
-    def ask(case: schemathesis.Case) -> None:
-        nonlocal tried
-        tried += 1
+    def ask(case: schemathesis.Case, job: str | None) -> None:
+        if job is not None:
+            case.path_parameters["job"] = job
         answer = case.call(timeout=WAIT_S)
         assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+        case.validate_response(answer, checks=described)
+        if answer.status_code >= 400:
+            assert {"error"} == set(answer.json()) or {"code", "msg"} == set(answer.json()), answer.text
+        tried.setdefault(f"{case.method} {case.path}", set()).add(answer.status_code)
 
     bounded = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
-    for operation in schemathesis.openapi.from_url(f"{server.address}/openapi.json").get_all_operations():
-        bounded(given(case=operation.ok().as_strategy())(ask))()
-    assert tried > 30
+    operations = [operation.ok() for operation in schemathesis.openapi.from_url(f"{server.address}/openapi.json").get_all_operations()]
+    for operation, mode in itertools.product(operations, schemathesis.GenerationMode):
+        job = strategies.sampled_from([*jobs, None]) if "{job}" in operation.path else strategies.none()
+        with suppress(Unsatisfiable):  # nothing can be wrong about a request without parameters
+            bounded(given(case=operation.as_strategy(generation_mode=mode), job=job)(ask))()
+    assert tried["POST /v1/jobs"] >= {202, 400}
+    assert tried["GET /v1/jobs"] == {200, 400}
+    assert tried["GET /v1/jobs/{job}"] >= {200, 400, 404}
+    assert tried["DELETE /v1/jobs/{job}"] >= {200, 404}
+    assert len(tried) == len(operations)
     assert not [line for line in server.log if "Traceback" in line]
+
+
+def finished_job(address: str, sound: Path) -> str:
+    """The id of a job that has a result."""
+    job = httpx.post(f"{address}/v1/jobs", files={"file": sound.read_bytes()}, timeout=WAIT_S).json()["id"]
+    until(lambda: httpx.get(f"{address}/v1/jobs/{job}", timeout=WAIT_S).json()["state"] == "done")
+    return str(job)
 
 
 def test_a_thousand_broken_uploads(server: serving.Running, jfk: Path):

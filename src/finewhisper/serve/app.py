@@ -8,6 +8,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,6 +34,9 @@ from finewhisper.serve.service import Service
 
 #: The page, its styles and scripts: all that a browser gets comes from here.
 WEB = Path(__file__).parent.parent / "web"
+
+#: Of all addresses; FastAPI would else describe an answer in a shape of its own.
+_REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"description": "The request is wrong; the message says how."}}
 
 #: What a page of ours may load: its own files, and recordings that the user chose.
 _CONTENT_POLICY = "default-src 'self'; media-src 'self' blob:; img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; \
@@ -63,10 +67,9 @@ def create_app(service: Service) -> FastAPI:
                 await jobs.runner.close()
             await asyncio.to_thread(service.close)
 
-    app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_exception_handler(FinewhisperError, _refused)
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _refused)
+    app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, responses=_REFUSALS)
+    for refused in (FinewhisperError, HTTPException, RequestValidationError):
+        app.add_exception_handler(refused, _refused)
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)

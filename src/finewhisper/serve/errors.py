@@ -4,6 +4,7 @@
 error                   status  kind
 ======================  ======  =====================
 AudioError, UsageError  400     invalid_request_error
+values in the address   400     invalid_request_error
 KeyRefusedError         401     authentication_error
 UnknownModelError       404     not_found_error
 TooLargeError           413     invalid_request_error
@@ -88,11 +89,10 @@ _KINDS: tuple[tuple[type[FinewhisperError], int, str], ...] = (
 
 def fault(error: Exception) -> Fault:
     """What to tell a client of an error; of a defect, no more than that it is one."""
-    if isinstance(error, RequestValidationError):
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-        return Fault(400, "invalid_request_error", wrong)
     if isinstance(error, HTTPException):
         return Fault(error.status_code, "invalid_request_error" if error.status_code < 500 else "server_error", str(error.detail))
+    if isinstance(error, RequestValidationError):
+        return Fault(400, "invalid_request_error", "; ".join(f"{wrong['loc'][-1]}: {wrong['msg']}" for wrong in error.errors()))
     for kind, status, name in _KINDS:
         if isinstance(error, kind):
             return Fault(status, name, str(error), error.retry_after_s if isinstance(error, BusyError) else None)

@@ -69,25 +69,15 @@ def routes(service: Service) -> APIRouter:
     started = int(time.time())
     problems = refusals(refusal(ValueError()))
 
-    @router.post(
-        "/audio/transcriptions",
-        summary="Transcribe a recording",
-        response_class=Response,
-        responses=problems | _ANSWERS,
-        openapi_extra=form(TranscriptionOptions, "file"),
-    )
-    async def transcriptions(request: Request) -> Response:
-        return await _heard(request, service, TranscriptionOptions, "transcribe")
+    def add(address: str, summary: str, options: type[TranslationOptions], task: Task) -> None:
+        described = form(options, "file")
 
-    @router.post(
-        "/audio/translations",
-        summary="Translate a recording into English",
-        response_class=Response,
-        responses=problems | _ANSWERS,
-        openapi_extra=form(TranslationOptions, "file"),
-    )
-    async def translations(request: Request) -> Response:
-        return await _heard(request, service, TranslationOptions, "translate")
+        @router.post(address, summary=summary, response_class=Response, responses=problems | _ANSWERS, openapi_extra=described)
+        async def heard(request: Request) -> Response:
+            return await _heard(request, service, options, task)
+
+    add("/audio/transcriptions", "Transcribe a recording", TranscriptionOptions, "transcribe")
+    add("/audio/translations", "Translate a recording into English", TranslationOptions, "translate")
 
     def model(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "finewhisper"}

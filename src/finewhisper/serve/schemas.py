@@ -20,16 +20,23 @@ def form(options: type[FormOptions], sound: str, *, in_address: bool = False) ->
         sound: the field that holds the recording.
         in_address: whether options may also stand in the address.
     """
-    described = options.model_json_schema()
-    fields: dict[str, Any] = {sound: {"type": "string", "format": "binary", "description": "The recording, in any format."}}
-    fields |= described["properties"]
+    described = {name: _in_text(field) for name, field in options.model_json_schema()["properties"].items()}
+    fields: dict[str, Any] = {sound: {"type": "string", "format": "binary", "description": "The recording, in any format."}} | described
     schema = {"type": "object", "required": [sound], "properties": fields}
     body = {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     query = [
         {"name": name, "in": "query", "required": False, "description": field.get("description", ""), "schema": field}
-        for name, field in described["properties"].items()
+        for name, field in described.items()
     ]
     return {"requestBody": body} | ({"parameters": query} if in_address else {})
+
+
+def _in_text(field: dict[str, Any]) -> dict[str, Any]:
+    """A field as forms know it: one may be left out, but there is no null."""
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return field
+    return {**{name: value for name, value in field.items() if name not in {"anyOf", "default"}}, **kinds[0]}
 
 
 def refusals(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

@@ -21,6 +21,10 @@ from finewhisper.serve.service import Service
 from finewhisper.serve.uploads import received
 
 _TYPES = {"json": "application/json", "text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+_RESULT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The job, or its result in the form that was asked for.", "content": {kind: {} for kind in _TYPES.values()}},
+    409: {"description": "There is no result."},
+}
 
 Form = Literal["json", "text", "srt", "vtt"]
 
@@ -41,8 +45,7 @@ def routes(service: Service, keys: Keys, jobs: Jobs) -> APIRouter:
     """The addresses."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     problems = refusals(refusal(ValueError()))
-    wrong = {"description": "A value is wrong, or there is no such job.", "content": problems[400]["content"]}
-    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}, "4XX": wrong}
+    unknown: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such job."}}
 
     @router.post("", status_code=202, summary="Hand in a recording", responses=problems, openapi_extra=form(JobOptions, "file"))
     async def submit(request: Request) -> JSONResponse:
@@ -63,7 +66,7 @@ def routes(service: Service, keys: Keys, jobs: Jobs) -> APIRouter:
         found = await asyncio.to_thread(jobs.started().store.newest, _owner(keys, request), limit)
         return {"object": "list", "data": [shown(job) for job in found]}
 
-    @router.get("/{job}", summary="The state of a job, or its result", responses=unknown | {409: {"description": "There is no result."}})
+    @router.get("/{job}", summary="The state of a job, or its result", response_class=Response, responses=unknown | _RESULT)
     async def state(request: Request, job: str, format: Form | None = None) -> Response:  # noqa: A002 - the parameter's name
         found = await asyncio.to_thread(_found, jobs.started(), job, _owner(keys, request))
         if format is not None and found.result is None:

@@ -42,7 +42,7 @@ def routes(connections: Connections) -> APIRouter:
         except ClientGoneError:
             await messages.close(NORMAL)
         except Exception as error:
-            if fault(error).status >= 500:
+            if fault(error).status == 500:  # the end of the server is no defect
                 _log.exception("a realtime session broke off")
             try:
                 await messages.send(_error(error))

@@ -73,7 +73,7 @@ def routes(connections: Connections) -> APIRouter:
             await messages.close(NORMAL)
         except Exception as error:
             known = fault(error)
-            if known.status >= 500:
+            if known.status == 500:  # the end of the server is no defect
                 _log.exception("a live session broke off")
             try:
                 await messages.send({"type": "error", "code": known.kind, "message": known.message})

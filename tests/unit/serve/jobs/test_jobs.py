@@ -120,6 +120,8 @@ def test_from_submission_to_removal(quick_model: Path, jfk: Path, tmp_path: Path
         ]
         assert [answer.status_code for answer in refused] == [400, 400, 400]
         assert submit(address, jfk, model="large").status_code == 404
+        assert "limit: Input should be less" in httpx.get(f"{address}/v1/jobs?limit=101").json()["error"]["message"]
+        assert httpx.get(f"{address}/v1/jobs/{last}?format=doc").status_code == 400
         assert httpx.get(f"{address}/v1/jobs/../../etc/passwd").status_code == 404
         assert not [line for line in running.log if "Traceback" in line]
     hook.shutdown()
