@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import re
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.types import Message
 
+from finewhisper import audio
 from finewhisper.errors import UsageError
 from finewhisper.serve import limits, logs, streams
 from finewhisper.serve.app import create_app
@@ -255,6 +258,28 @@ def test_docs_come_from_this_server_alone(client: TestClient):
         "description": fields["language"]["description"],
     }  # forms have no null
     assert "422" not in json.dumps(described)
+
+
+def test_several_models_of_which_one_knows_languages(quick_model: Path, quick_base_model: Path, jfk: Path):
+    service = Service(ServeConfig(model=(str(quick_model), f"many={quick_base_model}"), threads=1))
+    with TestClient(create_app(service)) as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["quick", "many"]
+        assert service.models.loaded == ("quick",)
+
+        written = io.BytesIO()
+        soundfile.write(written, audio.read(jfk)[:32_000], 16_000, format="WAV")
+
+        def heard(address: str, model: str) -> dict[str, Any]:
+            fields = {"model": model, "response_format": "verbose_json", "temperature": "0"}
+            answer = client.post(address, files={"file": written.getvalue()}, data=fields)
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json())
+
+        assert heard("/v1/audio/transcriptions", "whisper-1")["language"] == "english"
+        assert heard("/v1/audio/transcriptions", "many")["language"] == "english"
+        translated = heard("/v1/audio/translations", "many")
+        assert (translated["task"], translated["language"]) == ("translate", "english")
+        assert service.models.loaded == ("quick", "many")
 
 
 def test_requests_have_ids_and_are_counted(client: TestClient, caplog: pytest.LogCaptureFixture):
