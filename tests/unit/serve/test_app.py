@@ -9,6 +9,7 @@ import logging
 import re
 import resource
 import tempfile
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -26,7 +27,9 @@ from finewhisper.serve import limits, logs, streams
 from finewhisper.serve.app import create_app
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import ClientGoneError
+from finewhisper.serve.jobs import routes
 from finewhisper.serve.jobs.config import JobsConfig
+from finewhisper.serve.jobs.store import Job
 from finewhisper.serve.keys import Keys
 from finewhisper.serve.service import Service
 
@@ -172,6 +175,21 @@ def test_whoever_sends_has_a_place(start_for_all: Start, tmp_path: Path):
     assert taken == [1] * 2 * len(SENDING)
     assert [status for status in statuses if status] == [499] * len(SENDING)
     assert service.running == 0
+
+
+def test_jobs_are_rendered_outside_the_event_loop(start_for_all: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Hours of speech take a while, and everybody else would wait."""
+    client, threads, shown = start_for_all(jobs=JobsConfig(folder=tmp_path)), [], routes.shown
+
+    def noted(job: Job) -> dict[str, Any]:
+        threads.append(threading.get_ident())
+        return shown(job)
+
+    job = client.post("/v1/jobs", files={"file": b"no sound"}).json()["id"]
+    monkeypatch.setattr(routes, "shown", noted)
+    assert client.get(f"/v1/jobs/{job}").json()["id"] == job
+    assert len(threads) == 1
+    assert client.portal.call(threading.get_ident) not in threads  # type: ignore[union-attr]
 
 
 def test_of_a_server_without_keys_jobs_are_everybodys(start_for_all: Start, tmp_path: Path):
