@@ -12,6 +12,7 @@ arXiv 2210.09461, "proportional attention"); here nothing has to be merged, for 
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,10 @@ from finewhisper.vocabulary import IGNORED
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # its libraries' concern, not a user's
 transformers.utils.logging.disable_progress_bar()  # loading takes a second and we show our own bars
 
+# On a CPU oneDNN, and torch's layer above it, keep what they compiled for each of the last thousand shapes. Lengths that are all their own
+# would fill that with gigabytes; a step needs a few dozen (benchmarks/LOG.md). Both look here when they compute for the first time.
+for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_name, "64")
 
 #: Keys up to which :func:`attention` multiplies matrices: 7.5 s of sound. For more, the scores need too much memory.
 FEW_KEYS = 384

@@ -17,6 +17,7 @@ from transformers import TrainerCallback, WhisperConfig
 
 from children import together
 from finetuning import long_clips, quick_run
+from finewhisper import manifest
 from finewhisper.finetune import fitting, methods
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.memory import Footprint, Load
@@ -186,3 +187,35 @@ def test_the_estimate_is_near_a_runs_real_peak(
     found = json.loads((folder / "memory.json").read_text())
     print({name: f"{count / 1e6:.0f} MB" for name, count in found.items()})
     assert 0.75 <= found["expected"] / found["measured"] <= 1.25
+
+
+def grown_run(options: FinetuneConfig, result: Path) -> None:
+    """Fine-tune in a process, and write down how much memory it held after each step, without what lies free in its heap."""
+    held = list[int]()
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+            held.append(1024 * _kilobytes(Path("/proc/self/status").read_text(), "VmRSS"))
+
+    run(options, [Watch()])
+    result.write_text(json.dumps(held))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for a process' memory")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_memory_stays_flat_over_batches_of_many_lengths(precision: str, random_model: Path, tmp_path: Path) -> None:
+    """Compiled kernels of every length that was met would be kept: a run of whisper-base in bfloat16 grew by 1.4 GB in 30 steps."""
+    utterances = []
+    for index in range(48):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        long_clips(folder, 1, 0.5 + 0.4 * index)
+        utterances += manifest.read(folder / "train.jsonl")
+    manifest.write(tmp_path / "train.jsonl", utterances)
+    options = quick_run(tmp_path, random_model, batch_size=1, epochs=2, max_steps=72, precision=precision)
+    assert together(1, grown_run, options, tmp_path / "held.json") == [0]
+    held = json.loads((tmp_path / "held.json").read_text())
+    print(f"{held[11] / 1e6:.0f} MB after 12 steps, {held[-1] / 1e6:.0f} MB after {len(held)}")
+    assert held[-1] - held[11] < 60e6
