@@ -8,6 +8,7 @@ token's text and never computed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -52,14 +53,20 @@ _ALIASES = {
 _BY_NAME = {name.lower(): code for code, name in LANGUAGES.items()} | _ALIASES
 
 
+#: A language with a script or a region, as browsers name it: en-us, zh-hant-tw, es-419.
+_REGIONAL = re.compile(r"[a-z]{2}([-_]([a-z]{4}|[a-z]{2}|[0-9]{3})){1,2}")
+
+
 def language_code(language: str) -> str:
-    """The code of a language given as a code or a name: Chinese, chinese, zh and zh-CN are all ``zh``.
+    """The code of a language given as a code or a name: Chinese, chinese, zh and zh-CN are all ``zh``, and en-US is ``en``.
 
     Raises:
         UsageError: Whisper has no such language.
     """
     name = language.strip().lower()
     code = name if name in LANGUAGES else _BY_NAME.get(name.replace("_", " "))
+    if code is None and _REGIONAL.fullmatch(name) and name[:2] in LANGUAGES:
+        code = name[:2]
     if code is None:
         raise UsageError(f"language {language!r} is not one of Whisper's; give a code such as 'bg' or a name such as 'Bulgarian'")
     return code

@@ -19,7 +19,8 @@ from finewhisper.serve.run import LAST_BYTES_S
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]["finewhisper"]
+COMPOSED = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+COMPOSE = COMPOSED["services"]["finewhisper"]
 DEPLOYMENT, SERVICE = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8"))
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
@@ -66,7 +67,13 @@ def test_compose(monkeypatch: pytest.MonkeyPatch):
     config = configured(["serve"], image() | defaults, monkeypatch)
     assert (config.threads, config.api_keys) == (4, ())
     assert COMPOSE["ports"] == [f"127.0.0.1:8000:{config.port}"]
-    assert [volume.rsplit(":", 2)[1:] for volume in COMPOSE["volumes"]] == [[config.model[0], "ro"]]
+    model, *kept = COMPOSE["volumes"]
+    assert model.endswith(f":{config.model[0]}:ro")
+    places = dict(volume.split(":") for volume in kept)
+    assert config.jobs.folder is not None
+    assert places == {"jobs": str(config.jobs.folder.parent), "uploads": "/tmp"}
+    assert places.keys() == COMPOSED["volumes"].keys()
+    assert f"--owner finewhisper --mode 700 {places['jobs']}" in DOCKERFILE
     assert seconds(COMPOSE["stop_grace_period"]) > longest_end_s(config)
 
 
@@ -86,6 +93,7 @@ def test_systemd(monkeypatch: pytest.MonkeyPatch):
     _, *command = shlex.split(unit()["ExecStart"])
     config = configured(command, {}, monkeypatch)
     assert config.host == "127.0.0.1"
+    assert config.jobs.folder == Path("/var/lib") / unit()["StateDirectory"] / "jobs"
     assert int(unit()["TimeoutStopSec"]) > longest_end_s(config)
 
 

@@ -125,10 +125,17 @@ def test_languages_are_those_of_the_tokens(vocabularies: Vocabularies) -> None:
     [
         *[("zh", "zh"), ("Chinese", "zh"), (" mandarin ", "zh"), ("zh-CN", "zh"), ("BG", "bg"), ("Haitian Creole", "ht")],
         *[("haitian_creole", "ht"), ("Cantonese", "yue"), ("jv", "jw"), ("Burmese", "my")],
+        *[("en-US", "en"), ("pt_BR", "pt"), ("zh-Hant-TW", "zh"), ("es-419", "es")],
     ],
 )
 def test_languages_by_code_and_name(name: str, code: str) -> None:
     assert language_code(name) == code
+
+
+@pytest.mark.parametrize("name", ["klingon", "no-such-language", "x-US", "en-", ""])
+def test_what_is_no_language_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="is not one of Whisper's"):
+        language_code(name)
 
 
 TEXTS = {

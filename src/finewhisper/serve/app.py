@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finewhisper import __version__
-from finewhisper.errors import FinewhisperError
+from finewhisper.errors import FinewhisperError, StorageError
 from finewhisper.serve import docs, health, metrics, openai, upstream
 from finewhisper.serve.errors import fault
 from finewhisper.serve.jobs.routes import Jobs
@@ -73,8 +73,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)
-    for router in (upstream.routes(service), openai.routes(service), job_routes(service, jobs), metrics.routes(service.metrics)):
-        app.include_router(router, dependencies=[Depends(keys.required)])
+    for router in (upstream.routes(service), openai.routes(service), job_routes(service, keys, jobs), metrics.routes(service.metrics)):
+        app.include_router(router, dependencies=keys.dependencies)
     connections = Connections(service, keys)
     for sockets in (socket, realtime):
         app.include_router(sockets.routes(connections))
@@ -97,6 +97,8 @@ async def _unload_idle(service: Service) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, StorageError):  # the client is not told where
+        _log.error("%s", error)
     return _answer(request.scope, error)
 
 
@@ -105,6 +107,8 @@ def _answer(scope: Scope, error: Exception) -> JSONResponse:
     known = fault(error)
     content = upstream.refusal(error) if scope["path"].startswith("/recognition") else openai.refusal(error)
     headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else {}
+    if known.status == 499:  # whoever is given up would else go on sending
+        headers["Connection"] = "close"
     if known.retry_after_s is not None:
         headers["Retry-After"] = str(max(math.ceil(known.retry_after_s), 1))
     return JSONResponse(content, known.status, headers)

@@ -38,9 +38,11 @@ class ServeConfig(Config):
     """Seconds without a request after which a model is unloaded; 0 keeps it."""
 
     queue: int = Field(64, ge=1)
-    """Requests that are worked on or wait; further ones are told to come again later."""
+    """Requests that are received, worked on or wait; further ones are told to come again later."""
     max_upload: int = Field(512, ge=1)
     """Megabytes that one request may send."""
+    slowest_upload: float = Field(8.0, ge=0)
+    """Kilobytes a second in which a recording has to come in, on average after its first minute; slower clients are dropped."""
     max_duration: float = Field(4 * 3600.0, gt=0)
     """Seconds that one recording may last."""
     shutdown_timeout: float = Field(30.0, ge=0)

@@ -12,6 +12,7 @@ BusyError               429     rate_limit_error
 ClientGoneError         499     cancelled
 any other               500     server_error
 ClosingError            503     server_error
+StorageError            507     server_error
 ======================  ======  =====================
 """
 
@@ -23,7 +24,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from finewhisper.audio import Seconds
-from finewhisper.errors import AudioError, FinewhisperError, UnsupportedError, UsageError
+from finewhisper.errors import AudioError, FinewhisperError, StorageError, UnsupportedError, UsageError
 
 
 class TooLargeError(FinewhisperError):
@@ -95,6 +96,8 @@ def fault(error: Exception) -> Fault:
     for kind, status, name in _KINDS:
         if isinstance(error, kind):
             return Fault(status, name, str(error), error.retry_after_s if isinstance(error, BusyError) else None)
+    if isinstance(error, StorageError):  # its message names folders of ours
+        return Fault(507, "server_error", "the server's disk is full or cannot be written; come again later, or tell whoever runs it")
     if isinstance(error, FinewhisperError):
         return Fault(500, "server_error", str(error))
     return Fault(500, "server_error", "the server met an error of its own; its log has the details under this request's id")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from fastapi import Request
+from fastapi import Depends, Request, Security, params
+from fastapi.security import HTTPBearer
 
 from finewhisper.errors import UsageError
 from finewhisper.serve.config import ServeConfig
@@ -31,6 +32,12 @@ class Keys:
     def needed(self) -> bool:
         return bool(self._digests)
 
+    @property
+    def dependencies(self) -> list[params.Depends]:
+        """What a route has that asks for a key; where keys are needed, ``/docs`` says so and lets people enter one."""
+        told = HTTPBearer(scheme_name="API key", description="One of the server's --api-keys.", auto_error=False)
+        return [Depends(self.required), *([Security(told)] if self.needed else [])]
+
     def accepts(self, key: str) -> bool:
         """Whether a key is one of them; takes as long whichever it is and however much of it is right."""
         offered = _digest(key)
@@ -39,9 +46,14 @@ class Keys:
 
     async def required(self, request: Request) -> None:
         """Let a request pass that brings a key. Raises: KeyRefusedError."""
-        kind, _, key = request.headers.get("authorization", "").partition(" ")
-        if not self.accepts(key.strip() if kind.lower() == "bearer" else ""):
+        if not self.accepts(bearer(request)):
             raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY"')
+
+
+def bearer(request: Request) -> str:
+    """The key that a request brings; "" where it brings none."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if kind.lower() == "bearer" else ""
 
 
 def _digest(key: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -14,16 +15,19 @@ from finewhisper.serve.errors import ClientGoneError, TooLargeError
 
 Result = TypeVar("Result")
 
-#: A client that sends nothing for so long in the middle of a request is given up.
-_PATIENCE_S: Seconds = 60.0
+#: A client that sends or reads nothing for so long in the middle of a request is given up.
+PATIENCE_S: Seconds = 60.0
 
 
-def limited_body(request: Request, limit_bytes: int) -> Request:
+def limited_body(request: Request, limit_bytes: int, slowest_bytes_s: float = 0.0) -> Request:
     """The request with a body that ends in an error where it grows too long, whatever length it promised.
+
+    Args:
+        slowest_bytes_s: bytes that have to come in a second, on average after the first minute.
 
     Raises:
         TooLargeError: from here where the promise is too large already, else from reading it.
-        ClientGoneError: from reading, where the client goes away or sends nothing any more.
+        ClientGoneError: from reading, where the client goes away, sends nothing any more, or too little.
     """
     too_large = TooLargeError(
         f"the request is larger than the {limit_bytes / 1e6:g} MB that this server takes; send less, or raise --max-upload"
@@ -31,14 +35,17 @@ def limited_body(request: Request, limit_bytes: int) -> Request:
     promised = request.headers.get("content-length", "")
     if promised.isdecimal() and int(promised) > limit_bytes:
         raise too_large
-    received = 0
+    received, began_s = 0, time.monotonic()
 
     async def receive() -> Message:
         nonlocal received
+        took_s = time.monotonic() - began_s
+        if (took_s - PATIENCE_S) * slowest_bytes_s > received:  # or a few bytes now and then would hold a place for hours
+            raise ClientGoneError(f"only {received} bytes were received in {took_s:.0f} s")
         try:
-            message = await asyncio.wait_for(request.receive(), _PATIENCE_S)
+            message = await asyncio.wait_for(request.receive(), PATIENCE_S)
         except asyncio.TimeoutError:
-            raise ClientGoneError(f"nothing was received for {_PATIENCE_S:g} s") from None
+            raise ClientGoneError(f"nothing was received for {PATIENCE_S:g} s") from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError("the client went away while it sent")
         received += len(message.get("body", b""))

@@ -1,4 +1,4 @@
-"""A line for each request, with an id that its answer carries too, for people or for machines."""
+"""A line for each request and each socket, with an id that the client gets too, for people or for machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finewhisper.serve.metrics import Metrics
 
-#: The id of the request that is being worked on; "" outside of one.
+#: The id of the request or socket that is being worked on; "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _log = logging.getLogger("finewhisper.requests")
@@ -54,25 +54,30 @@ class _Json(logging.Formatter):
 
 
 class RequestLog:
-    """Gives each request an id, notes how it ended, and answers for those that end in a defect."""
+    """Gives each request and socket an id, notes how it ended, and answers for requests that end in a defect."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, broken: Any) -> None:
         """``broken`` makes the answer of a scope and an exception that nobody expected."""
         self._app, self._metrics, self._broken = app, metrics, broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        named = _id(scope)
-        token = request_id.set(named)
+        token = request_id.set(_id(scope))
+        try:
+            await (self._request if scope["type"] == "http" else self._socket)(scope, receive, send)
+        finally:
+            request_id.reset(token)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_s, status = time.perf_counter(), 0
 
         async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", named.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.get().encode())]
             await send(message)
 
         try:
@@ -83,16 +88,38 @@ class RequestLog:
                 answer: Response = self._broken(scope, error)
                 await answer(scope, receive, sent)
         finally:
-            self._note(scope, status, time.perf_counter() - started_s)
-            request_id.reset(token)
+            took_s = time.perf_counter() - started_s
+            self._metrics.answered(scope["method"], getattr(scope.get("route"), "path", "") or "other", status, took_s)
+            _note(scope, scope["method"], status, took_s, quiet=scope["path"] in _QUIET and status < 400)
 
-    def _note(self, scope: Scope, status: int, took_s: float) -> None:
-        route = getattr(scope.get("route"), "path", "") or "other"
-        self._metrics.answered(scope["method"], route, status, took_s)
-        client = scope["client"][0] if scope.get("client") else "-"
-        fields = {"client": client, "method": scope["method"], "path": scope["path"], "status": status, "seconds": round(took_s, 4)}
-        level = logging.DEBUG if scope["path"] in _QUIET and status < 400 else logging.INFO
-        _log.log(level, "%s %s %s %d %.3f s", client, scope["method"], scope["path"], status, took_s, extra={"fields": fields})
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The status of a socket is the code that it was closed with, by whichever side was first."""
+        started_s, status = time.perf_counter(), 0
+
+        async def received() -> Message:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                status = status or message.get("code", 0)
+            return message
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "websocket.close":
+                status = status or message.get("code", 0)
+            await send(message)
+
+        try:
+            await self._app(scope, received, sent)
+        finally:
+            _note(scope, "WS", status, time.perf_counter() - started_s)
+
+
+def _note(scope: Scope, method: str, status: int, took_s: float, *, quiet: bool = False) -> None:
+    client = scope["client"][0] if scope.get("client") else "-"
+    fields = {"client": client, "method": method, "path": scope["path"], "status": status, "seconds": round(took_s, 4)}
+    level = logging.DEBUG if quiet else logging.INFO
+    _log.log(level, "%s %s %s %d %.3f s", client, method, scope["path"], status, took_s, extra={"fields": fields})
 
 
 def _id(scope: Scope) -> str:

@@ -106,12 +106,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 async def _heard(request: Request, service: Service, kind: type[TranslationOptions], task: Task) -> Response:
-    service.refuse_when_full()
     async with AsyncExitStack() as held:
+        held.enter_context(service.place())
         upload = await held.enter_async_context(received(request, service.config, "file"))
         options = upload.options(kind)
         wish = options.wish(task)
-        held.enter_context(service.place())
         if isinstance(options, TranscriptionOptions) and options.stream:
             parts = await held.enter_async_context(aclosing(service.parts(upload.path, wish)))
             return await streamed(request, _events(parts, task), held, "text/event-stream", lambda error: _event(refusal(error)))

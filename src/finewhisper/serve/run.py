@@ -20,6 +20,9 @@ from finewhisper.serve.service import Service
 #: How long answers that are on their way may take once nothing runs any more.
 LAST_BYTES_S = 5
 
+#: A message that is a little too large is refused by us, who can say why; a larger one is not read to its end.
+_ROOM_BYTES = 65_536
+
 
 def run(config: ServeConfig) -> None:
     """Serve until the process is told to end.
@@ -37,6 +40,8 @@ def run(config: ServeConfig) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws_max_size=config.live.frame_bytes + _ROOM_BYTES,
+        ws_per_message_deflate=False,  # sound gains nothing, and a small message could become one of gigabytes
         timeout_graceful_shutdown=LAST_BYTES_S,
     )
     bound = _bound(config)

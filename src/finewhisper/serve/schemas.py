@@ -48,5 +48,6 @@ def refusals(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
         413: "The recording is too large or too long.",
         429: "The server is busy; the header Retry-After says when to ask again.",
         503: "The server is shutting down.",
+        507: "The server's disk is full.",
     }
     return {status: {"description": reason, "content": {"application/json": {"example": example}}} for status, reason in reasons.items()}

@@ -113,22 +113,18 @@ class Service:
 
         await asyncio.get_running_loop().run_in_executor(self._pool, load)
 
-    def refuse_when_full(self) -> None:
-        """Refuse a request before its recording is received. Raises: as :meth:`place`."""
-        if self._closing:
-            raise ClosingError("the server is shutting down; ask another one, or again later")
-        if self.running >= self.config.queue:
-            raise BusyError(f"{self.running} requests are in work already; ask again later", self._typical_s)
-
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among the requests that the server works on at a time; take one for each request or connection.
+        """A place among the requests that the server works on at a time; take one for each, before its recording is received.
 
         Raises:
             BusyError: there is none left.
             ClosingError: the server is shutting down.
         """
-        self.refuse_when_full()
+        if self._closing:
+            raise ClosingError("the server is shutting down; ask another one, or again later")
+        if self.running >= self.config.queue:
+            raise BusyError(f"{self.running} requests are in work already; ask again later", self._typical_s)
         self.running += 1
         started_s = time.monotonic()
         try:
@@ -136,6 +132,15 @@ class Service:
         finally:
             self.running -= 1
             self._typical_s += 0.1 * (time.monotonic() - started_s - self._typical_s)
+
+    async def check(self, wish: Wish) -> None:
+        """Whether a wish can be fulfilled; loads its model. Raises: as :meth:`transcript` does, whatever the sound."""
+
+        def work() -> None:
+            with self._hearing(wish, _Request()):
+                pass
+
+        await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def transcript(self, sound: Sound, wish: Wish, *, progress: Progress | None = None) -> Transcript:
         """All that was heard. When the awaiting task is cancelled, the work is dropped.

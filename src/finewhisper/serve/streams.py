@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 from fastapi.responses import StreamingResponse
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from finewhisper.errors import FinewhisperError
-from finewhisper.serve.limits import while_connected
+from finewhisper.serve.errors import ClientGoneError
+from finewhisper.serve.limits import PATIENCE_S, while_connected
 
 _log = logging.getLogger(__name__)
 
@@ -56,5 +58,14 @@ class _Streamed(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), PATIENCE_S)
+            except asyncio.TimeoutError:  # else it would hold its place, and its recording, for as long as it likes
+                raise ClientGoneError(f"the client did not read for {PATIENCE_S:g} s; its answer breaks off") from None
+
         async with self._held:
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, sent)
+            except ClientGoneError as error:
+                _log.warning("%s", error)

@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from finewhisper.errors import UsageError
+from finewhisper.files import storage_errors
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.limits import limited_body
 
@@ -59,10 +60,21 @@ async def received(request: Request, config: ServeConfig, name: str) -> AsyncIte
     Raises:
         UsageError: it is no such form.
         TooLargeError: it is larger than the server takes.
+        ClientGoneError: the client went away, or is too slow.
+        StorageError: the disk does not hold it.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise UsageError(f"send multipart/form-data with the recording in the field {name!r}")
-    request = limited_body(request, config.upload_bytes)
+    with storage_errors(Path(tempfile.gettempdir())):
+        upload = await _stored(limited_body(request, config.upload_bytes, config.slowest_upload * 1000), name)
+    try:
+        yield upload
+    finally:
+        upload.path.unlink(missing_ok=True)
+
+
+async def _stored(request: Request, name: str) -> Upload:
+    """The form, once its recording is in a file of its own; the one that it was received into is gone then."""
     async with request.form(max_files=1, max_fields=_MOST_FIELDS, max_part_size=_MOST_FIELD_BYTES) as form:
         sound = form.get(name)
         if not isinstance(sound, UploadFile):
@@ -70,9 +82,10 @@ async def received(request: Request, config: ServeConfig, name: str) -> AsyncIte
         handle, place = tempfile.mkstemp(prefix="finewhisper-upload-")
         try:
             await asyncio.to_thread(_copy, sound.file, handle)
-            yield Upload(Path(place), _fields(request, form))
-        finally:
+        except BaseException:
             Path(place).unlink(missing_ok=True)
+            raise
+        return Upload(Path(place), _fields(request, form))
 
 
 def _copy(sound: BinaryIO, handle: int) -> None:

@@ -54,10 +54,9 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/recognition", summary="Transcribe a recording", responses=problems, openapi_extra=described)
     async def recognition(request: Request) -> dict[str, Any]:
-        service.refuse_when_full()
-        async with received(request, service.config, "audio") as upload:
-            wish = upload.options(UpstreamOptions).wish()
-            with service.place():
+        with service.place():
+            async with received(request, service.config, "audio") as upload:
+                wish = upload.options(UpstreamOptions).wish()
                 heard = await while_connected(request, service.transcript(upload.path, wish))
         return {"results": [_result(segment) for segment in heard.segments], "code": 0}
 
@@ -70,11 +69,10 @@ def routes(service: Service) -> APIRouter:
         openapi_extra=described,
     )
     async def recognition_stream(request: Request) -> StreamingResponse:
-        service.refuse_when_full()
         async with AsyncExitStack() as held:
+            held.enter_context(service.place())
             upload = await held.enter_async_context(received(request, service.config, "audio"))
             wish = upload.options(UpstreamOptions).wish()
-            held.enter_context(service.place())
             parts = await held.enter_async_context(aclosing(service.parts(upload.path, wish)))
             return await streamed(request, _lines(parts), held, "application/octet-stream", lambda error: _line(refusal(error)))
 

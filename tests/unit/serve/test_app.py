@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import resource
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.types import Message
 
+from finewhisper import audio
 from finewhisper.errors import UsageError
-from finewhisper.serve import limits, logs
+from finewhisper.serve import limits, logs, streams
 from finewhisper.serve.app import create_app
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import ClientGoneError
+from finewhisper.serve.jobs import routes
+from finewhisper.serve.jobs.config import JobsConfig
+from finewhisper.serve.jobs.store import Job
 from finewhisper.serve.keys import Keys
 from finewhisper.serve.service import Service
 
@@ -142,6 +151,72 @@ def test_a_busy_server_says_when_to_come_again(client: TestClient, sound: dict[s
     assert client.post("/recognition", files=sound).status_code == 200
 
 
+SENDING = ("/recognition", "/recognition_stream", "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/jobs")
+
+
+def test_whoever_sends_has_a_place(start_for_all: Start, tmp_path: Path):
+    """Else any number of recordings could be received at once, and fill the disk."""
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    service: Service = client.service  # type: ignore[attr-defined]
+    taken: list[int] = []
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        taken.append(service.running)
+        return {"type": "http.request", "body": b"--x\r\n", "more_body": True} if len(taken) % 2 else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    for path in SENDING:
+        scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+        client.portal.call(client.app, scope, receive, send)  # type: ignore[union-attr]
+    assert taken == [1] * 2 * len(SENDING)
+    assert [status for status in statuses if status] == [499] * len(SENDING)
+    assert service.running == 0
+
+
+def test_jobs_are_rendered_outside_the_event_loop(start_for_all: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Hours of speech take a while, and everybody else would wait."""
+    client, threads, shown = start_for_all(jobs=JobsConfig(folder=tmp_path)), [], routes.shown
+
+    def noted(job: Job) -> dict[str, Any]:
+        threads.append(threading.get_ident())
+        return shown(job)
+
+    job = client.post("/v1/jobs", files={"file": b"no sound"}).json()["id"]
+    monkeypatch.setattr(routes, "shown", noted)
+    assert client.get(f"/v1/jobs/{job}").json()["id"] == job
+    assert len(threads) == 1
+    assert client.portal.call(threading.get_ident) not in threads  # type: ignore[union-attr]
+
+
+def test_of_a_server_without_keys_jobs_are_everybodys(start_for_all: Start, tmp_path: Path):
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    job = client.post("/v1/jobs", files={"file": b"no sound"}, headers={"Authorization": "Bearer anything"}).json()["id"]
+    assert client.get(f"/v1/jobs/{job}").status_code == 200
+    assert [found["id"] for found in client.get("/v1/jobs").json()["data"]] == [job]
+
+
+def test_a_full_disk_is_no_defect_and_says_nothing_of_ours(start_for_all: Start, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Here it is a limit of this process that no file may exceed."""
+    client = start_for_all(jobs=JobsConfig(folder=tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, before[1]))
+    try:
+        for path in SENDING:
+            answer = client.post(path, files={"audio" if path.startswith("/rec") else "file": bytes(2_000_000)})
+            assert answer.status_code == 507
+            assert "disk is full" in answer.text
+            assert tempfile.gettempdir() not in answer.text
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    logged = [record for record in caplog.records if "no space left" in record.getMessage()]
+    assert len(logged) == len(SENDING)
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def test_a_server_that_shuts_down_takes_nothing_new(start_for_all: Start, sound: dict[str, Any]):
     client = start_for_all()
     assert client.get("/readyz").json()["status"] == "ok"
@@ -162,6 +237,10 @@ def test_keys(start_for_all: Start, tmp_path: Path, sound: dict[str, Any]):
     for key in ("one", "two"):
         assert client.get("/v1/models", headers={"Authorization": f"bearer {key}"}).status_code == 200
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == client.get("/docs").status_code == 200
+    described = client.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"]["API key"]["scheme"] == "bearer"
+    assert described["paths"]["/v1/models"]["get"]["security"] == [{"API key": []}]
+    assert "security" not in described["paths"]["/healthz"]["get"]
 
 
 def test_a_file_of_keys_that_holds_none_is_refused(quick_model: Path, tmp_path: Path):
@@ -187,6 +266,7 @@ def test_docs_come_from_this_server_alone(client: TestClient):
         assert client.get(f"/{file}").status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
     described = client.get("/openapi.json").json()["paths"]
+    assert "security" not in described["/v1/models"]["get"]  # this server asks for no key
     fields = described["/v1/audio/transcriptions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert {"file", "model", "language", "stream", "timestamp_granularities"} <= set(fields)
     assert {parameter["name"] for parameter in described["/recognition"]["post"]["parameters"]} >= {"to_simple", "remove_pun", "language"}
@@ -196,6 +276,28 @@ def test_docs_come_from_this_server_alone(client: TestClient):
         "description": fields["language"]["description"],
     }  # forms have no null
     assert "422" not in json.dumps(described)
+
+
+def test_several_models_of_which_one_knows_languages(quick_model: Path, quick_base_model: Path, jfk: Path):
+    service = Service(ServeConfig(model=(str(quick_model), f"many={quick_base_model}"), threads=1))
+    with TestClient(create_app(service)) as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["quick", "many"]
+        assert service.models.loaded == ("quick",)
+
+        written = io.BytesIO()
+        soundfile.write(written, audio.read(jfk)[:32_000], 16_000, format="WAV")
+
+        def heard(address: str, model: str) -> dict[str, Any]:
+            fields = {"model": model, "response_format": "verbose_json", "temperature": "0"}
+            answer = client.post(address, files={"file": written.getvalue()}, data=fields)
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json())
+
+        assert heard("/v1/audio/transcriptions", "whisper-1")["language"] == "english"
+        assert heard("/v1/audio/transcriptions", "many")["language"] == "english"
+        translated = heard("/v1/audio/translations", "many")
+        assert (translated["task"], translated["language"]) == ("translate", "english")
+        assert service.models.loaded == ("quick", "many")
 
 
 def test_requests_have_ids_and_are_counted(client: TestClient, caplog: pytest.LogCaptureFixture):
@@ -224,7 +326,7 @@ def test_a_defect_is_logged_and_told_as_one(client: TestClient, sound: dict[str,
 
 
 def test_whoever_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(limits, "PATIENCE_S", 0.05)
 
     async def never() -> Message:
         await asyncio.Event().wait()
@@ -236,3 +338,43 @@ def test_whoever_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch):
             await request.body()
 
     asyncio.run(read())
+
+
+def test_whoever_sends_a_byte_now_and_then_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "PATIENCE_S", 0.05)
+
+    async def drip() -> Message:
+        await asyncio.sleep(0.02)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def read() -> None:
+        request = limits.limited_body(Request({"type": "http", "headers": []}, drip), 1000, slowest_bytes_s=500.0)
+        with pytest.raises(ClientGoneError, match="bytes were received in 0 s"):
+            await request.body()
+
+    asyncio.run(read())
+
+
+def test_whoever_does_not_read_an_answer_frees_its_place(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streams, "PATIENCE_S", 0.05)
+    freed: list[str] = []
+
+    async def stuck(_: Message) -> None:
+        await asyncio.Event().wait()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"text"
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def answer() -> None:
+        held = AsyncExitStack()
+        held.callback(freed.append, "place")
+        scope = {"type": "http", "headers": [], "asgi": {"spec_version": "2.3"}}
+        response = await streams.streamed(Request(scope, never), pieces(), held, "text/plain", lambda _: b"")
+        await asyncio.wait_for(response(scope, never, stuck), 30)
+
+    asyncio.run(answer())
+    assert freed == ["place"]

@@ -14,6 +14,7 @@ from finewhisper.serve.jobs import webhooks
 from finewhisper.serve.jobs.options import JobOptions, shown, written
 from finewhisper.serve.jobs.runner import Runner
 from finewhisper.serve.jobs.store import Job
+from finewhisper.serve.keys import Keys, bearer
 from finewhisper.serve.openai import refusal
 from finewhisper.serve.schemas import form, refusals
 from finewhisper.serve.service import Service
@@ -40,7 +41,7 @@ class Jobs:
         return self.runner
 
 
-def routes(service: Service, jobs: Jobs) -> APIRouter:
+def routes(service: Service, keys: Keys, jobs: Jobs) -> APIRouter:
     """The addresses."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     problems = refusals(refusal(ValueError()))
@@ -50,50 +51,56 @@ def routes(service: Service, jobs: Jobs) -> APIRouter:
     async def submit(request: Request) -> JSONResponse:
         runner = jobs.started()
         await runner.check_room()
-        async with received(request, service.config, "file") as upload:
-            options = upload.options(JobOptions)
-            service.models.resolve(options.model)
-            if options.webhook is not None:
-                webhooks.checked(options.webhook, runner.config.webhook_hosts)
-            values = options.model_dump(mode="json", exclude={"webhook"})
-            job = await asyncio.to_thread(runner.store.add, _owner(request), values, options.webhook, upload.path)
-        runner.wake()
+        with service.place():
+            async with received(request, service.config, "file") as upload:
+                options = upload.options(JobOptions)
+                service.models.resolve(options.model)
+                if options.webhook is not None:
+                    webhooks.checked(options.webhook, runner.config.webhook_hosts)
+                values = options.model_dump(mode="json", exclude={"webhook"})
+                job = await runner.add(_owner(keys, request), values, options.webhook, upload.path)
         return JSONResponse(shown(job), 202, {"Location": f"/v1/jobs/{job.id}"})
 
     @router.get("", summary="The newest jobs", responses=unknown)
     async def newest(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> dict[str, Any]:
-        found = await asyncio.to_thread(jobs.started().store.newest, _owner(request), limit)
-        return {"object": "list", "data": [{key: value for key, value in shown(job).items() if key != "result"} for job in found]}
+        found = await asyncio.to_thread(jobs.started().store.newest, _owner(keys, request), limit)
+        return {"object": "list", "data": [shown(job) for job in found]}
 
     @router.get("/{job}", summary="The state of a job, or its result", response_class=Response, responses=unknown | _RESULT)
     async def state(request: Request, job: str, format: Form | None = None) -> Response:  # noqa: A002 - the parameter's name
-        found = await _found(jobs.started(), request, job)
-        if format is None:
-            return JSONResponse(shown(found))
-        if found.result is None:
+        found = await asyncio.to_thread(_found, jobs.started(), job, _owner(keys, request))
+        if format is not None and found.result is None:
             raise HTTPException(409, f"job {found.id} is {found.state}: there is no result")
-        return PlainTextResponse(written(found, format), media_type=_TYPES[format])
+        return await asyncio.to_thread(_rendered, found, format)
 
     @router.delete("/{job}", summary="Give up a job, or forget one that is over", responses=unknown)
-    async def delete(request: Request, job: str) -> dict[str, Any]:
-        runner = jobs.started()
-        found = await _found(runner, request, job)
+    async def delete(request: Request, job: str) -> Response:
+        runner, owner = jobs.started(), _owner(keys, request)
+        found = await asyncio.to_thread(_found, runner, job, owner)
         if found.over:
             await asyncio.to_thread(runner.store.remove, found.id)
-            return {"id": found.id, "object": "job", "deleted": True}
+            return JSONResponse({"id": found.id, "object": "job", "deleted": True})
         await runner.cancel(found)
-        return shown(await _found(runner, request, job))
+        return await asyncio.to_thread(lambda: _rendered(_found(runner, job, owner), None))
 
     return router
 
 
-async def _found(runner: Runner, request: Request, job: str) -> Job:
-    found = await asyncio.to_thread(runner.store.get, job, _owner(request))
+def _found(runner: Runner, job: str, owner: str) -> Job:
+    """A job of an owner. Raises: HTTPException where there is none."""
+    found = runner.store.get(job, owner)
     if found is None:
         raise HTTPException(404, "there is no such job")
     return found
 
 
-def _owner(request: Request) -> str:
+def _rendered(job: Job, form: Form | None) -> Response:
+    """A job, or its result in a form; made in a thread, as hours of speech take a while."""
+    if form is None:
+        return JSONResponse(shown(job))
+    return PlainTextResponse(written(job, form), media_type=_TYPES[form])
+
+
+def _owner(keys: Keys, request: Request) -> str:
     """Whoever brings the same key; of a server without keys, everybody."""
-    return hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
+    return hashlib.sha256(bearer(request).encode() if keys.needed else b"").hexdigest()

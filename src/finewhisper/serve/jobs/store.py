@@ -7,6 +7,7 @@ begun again.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import threading
@@ -75,13 +76,15 @@ class Job:
 
 
 _COLUMNS = tuple(column.name for column in fields(Job))
+#: The same without results, which may be long.
+_BRIEF = tuple("null as result" if name == "result" else name for name in _COLUMNS)
 
 
 class Store:
     """The jobs in a folder, which belongs to one server at a time. Its methods may be called from any thread.
 
     Raises:
-        StorageError: the folder cannot be written, or another server uses it.
+        StorageError: the folder cannot be written, or another server uses it. Every method raises it where the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,9 +100,9 @@ class Store:
             self._database.execute(_TABLE)
             self._database.execute(_INDEX)
             self._recover()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StorageError) as error:
             self._database.close()
-            reason = "another server uses it; give each its own" if "locked" in str(error) else f"jobs.sqlite: {error}"
+            reason = "another server uses it; give each its own" if "locked" in str(error) else f"jobs.sqlite: {error.__cause__ or error}"
             raise StorageError(f"--jobs.folder: {folder}: {reason}") from error
 
     def close(self) -> None:
@@ -115,9 +118,10 @@ class Store:
         named = uuid.uuid4().hex
         kept = self.recording(named)
         with storage_errors(kept):
-            shutil.move(recording, kept)
-            row = (named, owner, "queued", json.dumps(options), webhook, kept.stat().st_size, time.time())
             try:
+                shutil.move(recording, kept)
+                _on_disk(kept)
+                row = (named, owner, "queued", json.dumps(options), webhook, kept.stat().st_size, time.time())
                 self._write("insert into jobs (id, owner, state, options, webhook, bytes, created) values (?, ?, ?, ?, ?, ?, ?)", *row)
             except BaseException:
                 kept.unlink(missing_ok=True)
@@ -130,24 +134,24 @@ class Store:
 
     def newest(self, owner: str, limit: int) -> list[Job]:
         """The newest jobs of an owner, without their results."""
-        return list(self._jobs("owner = ? order by created desc limit ?", owner, limit))
+        return list(self._jobs("owner = ? order by created desc limit ?", owner, limit, columns=_BRIEF))
 
     def waiting(self) -> tuple[int, int]:
         """How many jobs are not over, and how many bytes their recordings have."""
-        with self._lock:
+        with self._lock, _sqlite_errors():
             rows = self._database.execute("select count(*), coalesce(sum(bytes), 0) from jobs where state in ('queued', 'running')")
             count, size = rows.fetchone()
         return int(count), int(size)
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
-        with self._lock:
+        with self._lock, _sqlite_errors():
             found = dict(self._database.execute("select state, count(*) from jobs group by state").fetchall())
         return {state: found.get(state, 0) for state in get_args(State)}
 
     def start(self) -> Job | None:
         """The oldest job that waits, which is running from now on."""
-        with self._lock, self._transaction():
+        with self._lock, _sqlite_errors(), self._transaction():
             row = self._database.execute("select id from jobs where state = 'queued' order by created limit 1").fetchone()
             if row is None:
                 return None
@@ -159,20 +163,23 @@ class Store:
         """How far a running job is."""
         self._write("update jobs set progress = ? where id = ? and state = 'running'", progress, job)
 
-    def hand_back(self, job: str) -> None:
-        """A running job waits again: the server ends."""
-        self._write("update jobs set state = 'queued', starts = starts - 1, progress = 0 where id = ? and state = 'running'", job)
+    def hand_back(self, job: str | None = None) -> None:
+        """A running job, or every one of them, waits again: the server ends."""
+        changes = "state = 'queued', starts = starts - 1, progress = 0"
+        self._write(f"update jobs set {changes} where state = 'running' and id = coalesce(?, id)", job)  # noqa: S608 - as above
 
     def finish(self, job: str, result: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
-        """A running job has a result, or an error."""
+        """A running job has a result, or an error; one that was handed back or cancelled meanwhile stays as it is."""
         row = ("failed" if result is None else "done", time.time(), _json(result), _json(error), job)
-        self._write("update jobs set state = ?, finished = ?, progress = 1, result = ?, error = ? where id = ? and state = 'running'", *row)
-        self.recording(job).unlink(missing_ok=True)
+        changes = "state = ?, finished = ?, progress = 1, result = ?, error = ?"
+        if self._write(f"update jobs set {changes} where id = ? and state = 'running'", *row):  # noqa: S608 - as above
+            self.recording(job).unlink(missing_ok=True)
 
     def cancel(self, job: str) -> None:
         """Give up a job that is not over."""
-        self._write("update jobs set state = 'cancelled', finished = ? where id = ? and state in ('queued', 'running')", time.time(), job)
-        self.recording(job).unlink(missing_ok=True)
+        changes = "state = 'cancelled', finished = ?"
+        if self._write(f"update jobs set {changes} where id = ? and state in ('queued', 'running')", time.time(), job):  # noqa: S608
+            self.recording(job).unlink(missing_ok=True)
 
     def remove(self, job: str) -> None:
         """Forget a job that is over."""
@@ -204,28 +211,49 @@ class Store:
     def _one(self, condition: str, *values: Any) -> Job:
         return next(self._jobs(condition, *values))
 
-    def _jobs(self, condition: str, *values: Any) -> Iterator[Job]:
-        with self._lock:
-            rows = self._database.execute(f"select {', '.join(_COLUMNS)} from jobs where {condition}", values).fetchall()  # noqa: S608 - as above
+    def _jobs(self, condition: str, *values: Any, columns: tuple[str, ...] = _COLUMNS) -> Iterator[Job]:
+        with self._lock, _sqlite_errors():
+            rows = self._database.execute(f"select {', '.join(columns)} from jobs where {condition}", values).fetchall()  # noqa: S608 - as above
         for row in rows:
             kept: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
             for name in ("options", "result", "error"):
                 kept[name] = None if kept[name] is None else json.loads(kept[name])
             yield Job(**kept)
 
-    def _write(self, statement: str, *values: Any) -> None:
-        with self._lock:
-            self._database.execute(statement, values)
+    def _write(self, statement: str, *values: Any) -> int:
+        """How many jobs a statement has changed."""
+        with self._lock, _sqlite_errors():
+            return self._database.execute(statement, values).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._database.execute("begin immediate")
         try:
             yield
+            self._database.execute("commit")
         except BaseException:
-            self._database.execute("rollback")
+            if self._database.in_transaction:  # where the disk is full, SQLite may have ended it
+                self._database.execute("rollback")
             raise
-        self._database.execute("commit")
+
+
+@contextmanager
+def _sqlite_errors() -> Iterator[None]:
+    """A full disk, most of the time."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"jobs.sqlite: cannot be read or written ({error}); free some space below --jobs.folder") from error
+
+
+def _on_disk(path: Path) -> None:
+    """Have a file and its name written before anything is that counts on it."""
+    for part in (path, path.parent):
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _json(content: Mapping[str, Any] | None) -> str | None:

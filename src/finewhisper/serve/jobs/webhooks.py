@@ -11,6 +11,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Collection
 from contextlib import closing, suppress
 from urllib.parse import SplitResult, urlsplit
@@ -21,6 +22,10 @@ from finewhisper.errors import FinewhisperError, UsageError
 
 #: Longer addresses are no addresses.
 _LONGEST = 2000
+#: Networks that carry IPv4 addresses in theirs, private ones too: mapped, compatible, NAT64 (both prefixes), Teredo and 6to4.
+_CARRIERS = [
+    ipaddress.IPv6Network(network) for network in ("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+]
 
 
 class WebhookError(FinewhisperError):
@@ -52,12 +57,15 @@ def post(address: str, body: bytes, hosts: Collection[str], timeout_s: Seconds) 
         UsageError: the address may not be called.
         WebhookError: nobody is there, or took it in time.
     """
-    parts = _parts(address)
+    parts, began_s = _parts(address), time.monotonic()
     try:
         with closing(_connected(parts, hosts, timeout_s)) as connection:
-            late = threading.Timer(timeout_s, lambda: _break_off(connection))  # every single answer may be quick, and never end
+            left_s = max(timeout_s - (time.monotonic() - began_s), 0.0)
+            late = threading.Timer(left_s, lambda: _break_off(connection))  # every single answer may be quick, and never end
             late.start()
             try:
+                if isinstance(connection.sock, ssl.SSLSocket):
+                    connection.sock.do_handshake()
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 headers = {"Content-Type": "application/json", "User-Agent": f"finewhisper/{__version__}"}
                 connection.request("POST", path, body, headers)
@@ -82,7 +90,7 @@ def _parts(address: str) -> SplitResult:
 
 
 def _connected(parts: SplitResult, hosts: Collection[str], timeout_s: Seconds) -> http.client.HTTPConnection:
-    """A connection to the first address of the host, which may be called."""
+    """A connection to the first address of the host, which may be called; with TLS, hands have not been shaken."""
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -92,17 +100,20 @@ def _connected(parts: SplitResult, hosts: Collection[str], timeout_s: Seconds) -
     plain = socket.create_connection((str(place[0]), port), timeout_s)
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
-        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if parts.scheme == "https" else plain
+        connection.sock = _encrypted(plain, host) if parts.scheme == "https" else plain
     except BaseException:
         plain.close()
         raise
     return connection
 
 
+def _encrypted(plain: socket.socket, host: str) -> ssl.SSLSocket:
+    return ssl.create_default_context().wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+
+
 def _refuse_private(host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    mapped = getattr(address, "ipv4_mapped", None)
-    actual = address if mapped is None else mapped
-    if not actual.is_global or actual.is_multicast:
+    carried = isinstance(address, ipaddress.IPv6Address) and any(address in network for network in _CARRIERS)
+    if carried or not address.is_global or address.is_multicast:
         raise _private(host)
 
 
@@ -111,5 +122,5 @@ def _private(host: str) -> UsageError:
 
 
 def _break_off(connection: http.client.HTTPConnection) -> None:
-    with suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, TypeError):
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # TLS's own would first say goodbye, and let plain text through

@@ -32,7 +32,7 @@ class Conversation:
         self._sending = asyncio.Lock()  # first come, first served: events keep their order
 
     async def sound(self, waveform: Waveform) -> None:
-        """The next sound, at most half a second of it; waits while too much waits for the engine.
+        """The next sound, at most half a second of it; waits while too much waits for the engine, and lets others have their turn.
 
         Raises:
             TooLargeError: there has been more than a session may have.
@@ -40,6 +40,7 @@ class Conversation:
         if self.session.duration_s + len(waveform) / SAMPLE_RATE > self._config.session_s:
             raise TooLargeError(f"the session has had the {self._config.session_s:g} s that this server takes; begin another one")
         await self.tell(self.session.feed(waveform))
+        await asyncio.sleep(0)  # a message may have a minute of sound, and all of it be there already
         while self.session.backlog_s > self._config.buffer_s:
             self._room.clear()
             await self._room.wait()

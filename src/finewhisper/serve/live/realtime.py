@@ -22,6 +22,7 @@ from finewhisper.serve.live.ear import Ear
 from finewhisper.serve.live.realtime_settings import RATE, Input
 from finewhisper.serve.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped
 from finewhisper.serve.live.sound import decoder
+from finewhisper.serve.logs import request_id
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class _Client:
         self._model = connections.service.models.resolve(_known(connections, socket.query_params.get("model", "")))
         if socket.query_params.get("intent", "transcription") != "transcription":
             raise UsageError("intent: this server transcribes and does not converse; connect with intent=transcription")
-        self._id = f"sess_{uuid.uuid4().hex}"
+        self._id = f"sess_{request_id.get()}"
         self._beta = "realtime=v1" in socket.headers.get("openai-beta", "")
         self._input = Input()
         self._ear = Ear(connections.service, self._input.wish(self._model))
@@ -114,13 +115,14 @@ class _Client:
         beta = request["type"] == "transcription_session.update"
         changed = self._input.changed(request.get("session") or {}, beta=beta)
         wish = changed.wish(self._model)
-        model = self._connections.service.models.resolve(_known(self._connections, wish.model))
+        wish = replace(wish, model=self._connections.service.models.resolve(_known(self._connections, wish.model)))
+        await self._connections.service.check(wish)  # else what it cannot do would end the session, when somebody speaks
         turns_differ = changed.turn_detection != self._input.turn_detection
         if turns_differ:  # what was said before the change is an utterance of its own
             await self._conversation.tell(self._conversation.session.commit())
         self._beta = self._beta or beta
         self._input = changed
-        self._ear.ask(replace(wish, model=model))
+        self._ear.ask(wish)
         self._told.turns, self._told.beta = changed.turn_detection is not None, self._beta
         if turns_differ:
             self._conversation.session.listen(**self._listening())

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
 from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.service import Wish
+from finewhisper.vocabulary import language_code
 
 #: The only rate of OpenAI's audio/pcm, in samples per second.
 RATE = 24_000
@@ -37,6 +38,11 @@ class Transcription(_Part):
     model: str | None = None
     language: str | None = None
     prompt: str | None = None
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, language: str | None) -> str | None:
+        return language_code(language) if language else None
 
 
 class TurnDetection(_Part):
@@ -85,7 +91,7 @@ class Input(_Part):
     def wish(self, model: str) -> Wish:
         """What is to be heard, by the model of the address unless the session names another."""
         chosen = self.transcription or Transcription()
-        return Wish(chosen.model or model, chosen.language or None, prompt=chosen.prompt or "")
+        return Wish(chosen.model or model, chosen.language, prompt=chosen.prompt or "")
 
     def live(self, config: LiveConfig) -> LiveConfig:
         """The server's settings with the session's pause."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from finewhisper.serve.live.conversation import Conversation
 from finewhisper.serve.live.ear import Ear
 from finewhisper.serve.live.session import Event, Final, Partial, Session
 from finewhisper.serve.live.sound import Decoder, decoder
+from finewhisper.serve.logs import request_id
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
 from finewhisper.vocabulary import language_code
@@ -90,7 +90,7 @@ async def _listen(connections: Connections, socket: WebSocket, messages: Message
     model = connections.service.models.resolve(options.model)
     sounds = decoder(options.encoding, options.sample_rate)
     try:
-        await connections.service.load(model)
+        await connections.service.check(options.wish())
         session = Session(connections.config)
 
         async def send(events: Sequence[Event]) -> None:
@@ -98,7 +98,7 @@ async def _listen(connections: Connections, socket: WebSocket, messages: Message
                 await messages.send(content)
 
         conversation = Conversation(session, Ear(connections.service, options.wish()).hear, send, connections.config)
-        await messages.send({"type": "ready", "session": uuid.uuid4().hex, "model": model})
+        await messages.send({"type": "ready", "session": request_id.get(), "model": model})
         await conversation.run(_receiving(conversation, messages, sounds))
         await messages.send({"type": "done", "duration": _rounded(session.duration_s)})
     finally:

@@ -66,8 +66,9 @@ class PcmDecoder:
         whole = len(joined) // self._kind.itemsize * self._kind.itemsize
         self._waiting = joined[whole:]
         samples = np.frombuffer(joined[:whole], self._kind)
-        for piece in in_pieces(self._converter.samples(_scaled(samples), self._rate)):
-            yield piece
+        for part in _parts(samples, self._rate):  # not all at once: whoever takes the pieces lets others have their turn between them
+            for piece in in_pieces(self._converter.samples(_scaled(part), self._rate)):
+                yield piece
 
     async def finish(self) -> AsyncIterator[Waveform]:
         yield self._converter.rest()
@@ -78,9 +79,13 @@ class PcmDecoder:
 
 def in_pieces(waveform: Waveform) -> Iterator[Waveform]:
     """At most half a second at a time."""
-    step = round(PIECE_S * SAMPLE_RATE)
-    for first in range(0, len(waveform), step):
-        yield waveform[first : first + step]
+    return _parts(waveform, SAMPLE_RATE)
+
+
+def _parts(samples: npt.NDArray[Any], rate: int) -> Iterator[npt.NDArray[Any]]:
+    step = round(PIECE_S * rate)
+    for first in range(0, len(samples), step):
+        yield samples[first : first + step]
 
 
 def _scaled(samples: npt.NDArray[Any]) -> Waveform:

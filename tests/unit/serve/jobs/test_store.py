@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -88,6 +89,56 @@ def test_a_job_that_always_ends_the_process_is_given_up(store: Store, tmp_path: 
     assert given_up is not None
     assert given_up.state == "failed"
     assert "ended 3 times" in (given_up.error or {})["message"]
+
+
+def test_a_job_that_was_handed_back_keeps_its_recording(store: Store, tmp_path: Path):
+    """A result that comes a moment later belongs to work that will be done again."""
+    job = added(store, tmp_path)
+    store.start()
+    store.hand_back(job)
+    store.finish(job, {"segments": []}, None)
+    again = store.start()
+    assert again is not None
+    assert (again.id, again.starts, again.result) == (job, 1, None)
+    assert store.recording(job).read_bytes() == b"sound"
+
+
+def test_a_recording_is_on_disk_before_its_job_is(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written: list[tuple[bool, int]] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        fsync(handle)
+        written.append((os.path.samestat(os.fstat(handle), (tmp_path / "jobs" / "recordings").stat()), store.waiting()[0]))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    added(store, tmp_path)
+    assert written == [(False, 0), (True, 0)]  # the file, its name; no job yet
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(store: Store, tmp_path: Path):
+    """Here it is the database that may not grow."""
+    job = added(store, tmp_path)
+    store.start()
+    pages = store._database.execute("pragma page_count").fetchone()[0]
+    store._database.execute(f"pragma max_page_count = {pages}")
+    with pytest.raises(StorageError, match="database or disk is full"):
+        store.finish(job, {"segments": ["long"] * 10_000}, None)
+    with pytest.raises(StorageError, match="database or disk is full"):
+        for _ in range(1000):
+            added(store, tmp_path)
+    assert len(list((tmp_path / "jobs" / "recordings").iterdir())) == store.waiting()[0]
+    store._database.execute("pragma max_page_count = 1000000")
+    store.finish(job, {"segments": ["long"] * 10_000}, None)
+    assert store.start() is not None
+
+
+def test_a_list_does_not_read_results(store: Store, tmp_path: Path):
+    job = added(store, tmp_path)
+    store.start()
+    store.finish(job, {"segments": []}, None)
+    (listed,) = store.newest("me", 10)
+    assert (listed.id, listed.state, listed.result) == (job, "done", None)
 
 
 def test_a_cancelled_job_gets_no_result(store: Store, tmp_path: Path):

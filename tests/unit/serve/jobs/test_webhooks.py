@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 
@@ -80,10 +81,32 @@ def test_a_server_that_never_ends_its_answer_is_given_up():
     thread.join()
 
 
+def test_the_time_counts_from_the_beginning(monkeypatch: pytest.MonkeyPatch):
+    """Not anew for each of: looking up the name, connecting, shaking hands, answering."""
+    look_up, allowed_s = socket.getaddrinfo, []
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return look_up(*arguments, **options)
+
+    class Timer(threading.Timer):
+        def __init__(self, interval: float, *arguments: Any) -> None:
+            allowed_s.append(interval)
+            super().__init__(interval, *arguments)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(threading, "Timer", Timer)
+    with receiver(204) as (address, _):
+        post(address, b"{}", ["127.0.0.1"], 30.0)
+    assert [seconds <= 29.7 for seconds in allowed_s] == [True]
+
+
 PRIVATE = ("127.0.0.1", "127.1.2.3", "10.0.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[fe80::1]")
+#: 10.0.0.1 as a network between IPv6 and IPv4 would write it.
+CARRIED = ("[64:ff9b::a00:1]", "[64:ff9b:1::a00:1]", "[2002:a00:1::1]", "[::ffff:10.0.0.1]", "[::10.0.0.1]", "[2001:0:a00:1::1]")
 
 
-@pytest.mark.parametrize("host", [*PRIVATE, "localhost"])
+@pytest.mark.parametrize("host", [*PRIVATE, *CARRIED, "localhost"])
 def test_private_addresses_are_refused(host: str):
     with pytest.raises(UsageError, match="is not a public address"):
         checked(f"http://{host}/", [])

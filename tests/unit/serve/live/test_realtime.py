@@ -120,6 +120,12 @@ def test_the_names_of_the_beta(server: serving.Running, spoken: list[str]):
         ({"type": "session.update", "session": {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}}, "turn_detection.type"),
         ({"type": "session.update", "session": {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}}, "format.type"),
         ({"type": "session.update", "session": {"audio": {"input": {"transcription": {"model": "large"}}}}}, "not served here"),
+        (
+            {"type": "session.update", "session": {"audio": {"input": {"transcription": {"language": "klingon"}}}}},
+            "'klingon' is not one of",
+        ),
+        ({"type": "session.update", "session": {"audio": {"input": {"transcription": {"language": "bg"}}}}}, "English"),
+        ({"type": "transcription_session.update", "session": {"input_audio_transcription": {"language": "x-US"}}}, "'x-US' is not one of"),
     ],
 )
 def test_what_is_wrong_is_said_and_the_session_goes_on(server: serving.Running, sent: dict, said: str):
@@ -140,7 +146,7 @@ def test_what_is_wrong_is_said_and_the_session_goes_on(server: serving.Running, 
 
 def test_an_update_leaves_what_it_does_not_name():
     first = Input().changed({"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 700}}}}, beta=False)
-    second = first.changed({"audio": {"input": {"transcription": {"language": "de"}}}}, beta=False)
+    second = first.changed({"audio": {"input": {"transcription": {"language": "de-CH"}}}}, beta=False)
     assert second.turn_detection is not None
     assert second.turn_detection.silence_duration_ms == 700
     assert second.wish("tiny").language == "de"

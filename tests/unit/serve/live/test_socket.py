@@ -7,6 +7,7 @@ import io
 import json
 import re
 import time
+from contextlib import suppress
 
 import av
 import httpx
@@ -122,6 +123,7 @@ def test_silence_says_nothing(server: serving.Running):
         ("sample_rate=7", None, "sample_rate 7: must be 8000 to 192000"),
         ("sample_rate=x", None, "sample_rate: Input should be a valid integer"),
         ("language=klingon", None, "klingon"),
+        ("language=bg", None, "English"),
         ("task=sing", None, "task: Input should be"),
         ("model=large", None, "model 'large' is not served here"),
         ("", "not json", "must be a JSON object"),
@@ -231,6 +233,22 @@ def test_one_socket_too_many_is_told_to_come_again(server: serving.Running):
     assert error["code"] == "rate_limit_error"
 
 
+def test_small_messages_do_not_become_large_ones(server: serving.Running):
+    """Compression would turn a kilobyte into a megabyte of silence; and what is far too large is not read to its end."""
+
+    async def converse() -> list[str]:
+        async with socket(server, compression="deflate") as connection:
+            await next_message(connection)
+            with suppress(websockets.ConnectionClosed):
+                await connection.send(bytes(8_000_000))
+                await next_message(connection)
+            await asyncio.wait_for(connection.wait_closed(), PATIENCE_S)
+            assert connection.close_code == 1009
+            return [extension.name for extension in connection.protocol.extensions]
+
+    assert asyncio.run(converse()) == []
+
+
 def test_a_client_that_sends_too_fast_has_to_wait(server: serving.Running, waveform: Waveform):
     """All of its sound is heard, and it could not send it faster than the server hears it."""
     sound = np.concatenate([waveform, waveform])
@@ -250,6 +268,9 @@ def test_keys(quick_model, waveform: Waveform):
         address = f"ws{running.address.removeprefix('http')}/v1/listen"
         assert asyncio.run(first())["code"] == "authentication_error"
         assert asyncio.run(first("?key=wrong"))["code"] == "authentication_error"
-        assert asyncio.run(first("?key=hush"))["type"] == "ready"
+        session = asyncio.run(first("?key=hush"))["session"]
         assert asyncio.run(first(additional_headers={"Authorization": "Bearer hush"}))["type"] == "ready"
     assert not [line for line in running.log if "hush" in line]
+    lines = [line for line in running.log if "WS /v1/listen" in line]
+    assert [line.split("/v1/listen ")[1].split()[0] for line in lines[:2]] == ["1008", "1008"]
+    assert f"[{session}]" in lines[2]
