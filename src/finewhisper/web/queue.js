@@ -95,8 +95,8 @@ export class Queue {
     const recording = library.get(id);
     if (!recording || signal.aborted) throw new DOMException("stopped", "AbortError");
     const left = new TimeLeft();
-    const segments = [];
-    library.change(id, { state: "working", problem: null, segments });
+    const segments = []; // an earlier text stays until the new one begins
+    library.change(id, { state: "working", problem: null });
     const transcript = await this.#engine.transcribe(sound ?? new Blob(), wish, {
       signal,
       duration: recording.duration,
@@ -105,7 +105,7 @@ export class Queue {
       progress: (progress) => library.change(id, { progress, left: left.after(progress) }),
       segment: (segment) => {
         segments.push(segment);
-        library.change(id, { progress: recording.progress });
+        library.change(id, segments.length === 1 ? { segments } : { progress: recording.progress });
       },
     });
     const duration = recording.duration ?? transcript.duration ?? transcript.segments.at(-1)?.end ?? null;

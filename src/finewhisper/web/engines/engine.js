@@ -5,7 +5,7 @@
  *   `model` "" is the engine's own choice, `language` "" is detected
  * @typedef {{start: number, end: number, word: string}} Word in seconds; a word carries its leading space
  * @typedef {{start: number, end: number, text: string, words?: Word[]}} Segment
- * @typedef {{phase: "send" | "queue" | "hear", fraction: number | null}} Progress `fraction` null: not known
+ * @typedef {{phase: "send" | "queue" | "hear", fraction: number | null, heard?: number}} Progress `fraction` null: not known; `heard` in seconds
  * @typedef {{language: string, duration: number | null, segments: Segment[]}} Transcript
  *
  * @typedef {object} Watch what is told while a recording is transcribed

@@ -148,7 +148,7 @@ function take(piece, transcript, watch) {
   const segment = { start: Number(piece.start), end: Number(piece.end), text: String(piece.result) };
   transcript.segments.push(segment);
   watch.segment(segment);
-  watch.progress({ phase: "hear", fraction: transcript.duration ? Math.min(segment.end / transcript.duration, 1) : null });
+  watch.progress({ phase: "hear", fraction: transcript.duration ? Math.min(segment.end / transcript.duration, 1) : null, heard: segment.end });
 }
 
 /** @returns {import("./engine.js").Transcript} of a job's result */
