@@ -113,21 +113,23 @@ export class Queue {
   }
 
   async #outline(id, sound) {
-    if (this.#library.get(id)?.outline) return;
+    if (this.#library.get(id)?.duration) return;
     const seen = await outline(sound);
     if (seen) this.#library.change(id, { outline: seen.values, duration: seen.duration });
   }
 }
 
-/** How long the rest takes if it goes on as it did. */
+/** How long the rest takes if it goes on as it did since it was first asked; an earlier visit may have seen the beginning. */
 class TimeLeft {
   #began = 0;
+  #from = 0;
 
   /** @param {import("./engines/engine.js").Progress} progress @returns {number | null} seconds */
   after({ phase, fraction }) {
     if (phase !== "hear") return null;
-    this.#began ||= performance.now();
+    if (!this.#began) [this.#began, this.#from] = [performance.now(), fraction ?? 0];
     const spent = (performance.now() - this.#began) / 1000;
-    return fraction && fraction > 0.02 && spent > 1 ? (spent * (1 - fraction)) / fraction : null;
+    const done = (fraction ?? 0) - this.#from;
+    return done > 0.02 && spent > 1 ? (spent * (1 - fraction)) / done : null;
   }
 }

@@ -5,6 +5,7 @@ import { Problem } from "./engine.js";
 import { listen } from "./live.js";
 
 const JOB_FROM_S = 600; // longer recordings are left with the server, so that closing the page loses nothing
+const JOB_FROM_BYTES = 40e6; // where nobody knows how long they are
 const POLL_MS = 1500;
 
 /** @implements {import("./engine.js").Engine} */
@@ -22,7 +23,8 @@ export class ServerEngine {
   }
 
   async transcribe(sound, wish, watch) {
-    if (!watch.job && (watch.duration ?? 0) < JOB_FROM_S) return this.#byStream(sound, wish, watch);
+    const long = watch.duration === null ? sound.size > JOB_FROM_BYTES : watch.duration >= JOB_FROM_S;
+    if (!watch.job && !long) return this.#byStream(sound, wish, watch);
     try {
       return await this.#byJob(sound, wish, watch);
     } catch (error) {
