@@ -51,9 +51,14 @@ def test_several_files_one_after_the_other_and_history_after_a_reload(page, clip
     until(page, "document.querySelectorAll('#history li').length === 1")
     page.click("#toast button")  # undo
     until(page, "document.querySelectorAll('#history li').length === 2")
+    page.focus("#history li:first-child button")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('#history li').length === 1")
+    assert page.evaluate("document.activeElement.textContent").startswith("modern.wav")  # the one that is left
     page.click("#delete-all")
     page.click("#clear-dialog .danger")
     page.wait_for_selector("#no-history", state="visible")
+    assert page.evaluate("document.activeElement.id") == "new"
     reload(page)
     page.wait_for_selector("#no-history", state="visible")
 
@@ -99,6 +104,7 @@ def test_progress_says_how_long_it_takes_and_can_be_stopped(visit, clip):
     page.set_input_files("#files", clip)
     page.wait_for_selector("#progress-bar", state="visible")
     assert "Transcribing" in page.text_content("#progress-text") or "Sending" in page.text_content("#progress-text")
+    row = page.query_selector("#history li a")
     page.click("#stop")
     page.wait_for_selector("#history li.stopped")
     assert page.locator("#progress-bar").is_hidden()
@@ -107,6 +113,7 @@ def test_progress_says_how_long_it_takes_and_can_be_stopped(visit, clip):
     page.click("#again-form .primary")
     page.wait_for_selector("#history li.done")
     assert TEXT in heard(page)
+    assert row.evaluate("(row) => row.isConnected")  # somebody may have been about to click it
 
 
 def test_a_long_recording_is_left_with_the_server_while_the_page_is_closed(page, clip, tmp_path):

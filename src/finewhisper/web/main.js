@@ -54,9 +54,10 @@ function renderAll() {
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (settings.theme ? settings.theme === "dark" : system.matches);
 
+/** Shown at once, not when the browser tells of the new address: the focus may be about to go there. */
 function go(id) {
-  if (location.hash.slice(1) === id) show();
-  else location.hash = id;
+  if (location.hash.slice(1) !== id) location.hash = id;
+  show();
 }
 
 // What can be asked for
@@ -107,6 +108,7 @@ async function clear() {
   for (const { id } of library.all) queue.stop(id);
   await library.clear();
   go("");
+  byId("new").focus();
 }
 
 function newOne() {
