@@ -132,6 +132,50 @@ def test_a_long_recording_is_left_with_the_server_while_the_page_is_closed(page,
     assert page.text_content("#all") == " / 10:02"
 
 
+def test_a_text_stays_with_the_server_until_the_browser_has_stored_it(page, tmp_path):
+    long = tmp_path / "meeting.wav"
+    soundfile.write(long, np.zeros(601 * 1000, "int16"), 1000)
+    segments = [{"start": 0.0, "end": 1.0, "text": "Kept."}]
+    states: list[dict[str, Any]] = [{"state": "running", "progress": fraction} for fraction in (0.1, 0.4)]
+    done = {"state": "done", "result": {"language": "en", "duration": 601.0, "segments": segments}}
+    asked: list[str] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.method)
+        route.fulfill(json={"id": "known"} if asked[-1] == "POST" else states.pop(0) if states else done)
+
+    page.route("**/v1/jobs**", answer)
+    page.evaluate("""() => {
+      const { put } = IDBObjectStore.prototype;
+      IDBObjectStore.prototype.put = function (value, ...key) {
+        if (value.state === "done") throw new DOMException("", "QuotaExceededError");
+        return put.call(this, value, ...key);
+      };
+    }""")
+    page.set_input_files("#files", long)
+    until(page, "/40 % · about \\d+ s left/.test(document.querySelector('#progress-text').textContent)")
+    page.wait_for_selector("#history li.done")
+    assert "no more room" in page.text_content("#notices .notice b")
+    assert "DELETE" not in asked
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        reload(page)  # now there is room
+    assert heard(page) == "kept."
+
+
+def test_what_was_deleted_in_progress_goes_on_when_it_comes_back(visit, clip):
+    held: list[Any] = []
+    page = visit(before=lambda page: page.route(STREAM, lambda route: held.append(route), times=1))  # never answered
+    page.set_input_files("#files", clip)
+    page.wait_for_selector("#history li.working")
+    page.click("#delete")
+    page.wait_for_selector("#no-history")
+    assert page.evaluate("document.activeElement.id") == "record"
+    page.click("#toast button")  # undo
+    page.wait_for_selector("#history li.done")
+    assert page.evaluate("document.activeElement.id") == "recording-title"
+    assert TEXT in heard(page)
+
+
 def test_what_the_browser_cannot_play_is_read_by_the_server(page, tmp_path, clip):
     """Sound that Chromium has no decoder for: 24-bit big-endian AIFF."""
     waveform, rate = soundfile.read(clip)

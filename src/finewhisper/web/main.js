@@ -86,17 +86,31 @@ async function keepTake(known, sound) {
   const { id, state, name } = await library.add(known, sound);
   if (state === "waiting") queue.add(id);
   else announce(t("announceDone", name));
-  go(id);
-  byId("recording-title").focus({ preventScroll: true });
+  open(id);
   return undefined;
 }
 
 async function remove(id) {
+  const { name, state } = library.get(id);
+  const shown = recording.id === id;
+  const inside = byId("recording").contains(document.activeElement);
   queue.stop(id);
-  const { name } = library.get(id);
   const undo = await library.remove(id);
-  if (recording.id === id) go("");
-  toast(t("deleted", name), [t("undo"), undo]);
+  if (shown) go("");
+  if (shown && inside) byId("record").focus({ preventScroll: true });
+  toast(t("deleted", name), [t("undo"), undone]);
+
+  async function undone() {
+    await undo();
+    if (state === "waiting" || state === "working") queue.add(id);
+    if (shown && recording.id === null && !live.on) open(id);
+    else sidebar.focus(id);
+  }
+}
+
+function open(id) {
+  go(id);
+  byId("recording-title").focus({ preventScroll: true });
 }
 
 async function again(id) {

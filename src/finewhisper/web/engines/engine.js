@@ -31,6 +31,7 @@
  * @typedef {object} Engine
  * @property {() => Promise<string[]>} models names to choose from
  * @property {(sound: Blob, wish: Wish, watch: Watch) => Promise<Transcript>} transcribe throws a Problem, or an AbortError
+ * @property {(job: string) => void} forget its transcript is stored here and need not be kept by the engine
  * @property {(sampleRate: number, wish: Wish, listener: Listener) => Session} listen
  */
 

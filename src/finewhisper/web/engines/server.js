@@ -33,6 +33,10 @@ export class ServerEngine {
     }
   }
 
+  forget(job) {
+    this.#json(`v1/jobs/${encodeURIComponent(job)}`, { method: "DELETE" }).catch(() => {}); // it forgets by itself some time
+  }
+
   listen(sampleRate, wish, listener) {
     return listen(sampleRate, wish, this.#key(), listener);
   }
@@ -59,7 +63,7 @@ export class ServerEngine {
       id = JSON.parse(await this.#send("v1/jobs", form, watch)).id;
       watch.accepted(id);
     }
-    const stop = () => this.#json(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => {});
+    const stop = () => this.forget(id);
     watch.signal.addEventListener("abort", stop);
     try {
       return await this.#result(id, watch);
@@ -71,10 +75,7 @@ export class ServerEngine {
   async #result(id, watch) {
     for (;;) {
       const job = await this.#json(`v1/jobs/${encodeURIComponent(id)}`, { signal: watch.signal });
-      if (job.state === "done") {
-        this.#json(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => {}); // it is kept here from now on
-        return transcriptOf(job.result);
-      }
+      if (job.state === "done") return transcriptOf(job.result);
       if (job.state === "failed") throw new Problem("refused", { details: String(job.error?.message ?? job.error ?? "") });
       if (job.state === "cancelled") throw new DOMException("cancelled", "AbortError");
       watch.progress(job.state === "queued" ? { phase: "queue", fraction: null } : { phase: "hear", fraction: job.progress ?? null });
