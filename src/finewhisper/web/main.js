@@ -211,10 +211,12 @@ initOptions();
 initDialogs(renderAll);
 acceptDrops();
 
-const inRecording = (action) => () => recording.id !== null && action();
+const inRecording = (action) => () => recording.id !== null && action(); // false elsewhere: keys scroll as they do on any page
 const step = (count) => () => {
   const start = recording.segments.neighbour(count);
-  if (start !== undefined) recording.player.seek(start);
+  if (start === undefined) return false;
+  recording.player.seek(start);
+  return true;
 };
 initShortcuts({
   " ": inRecording(() => recording.player.toggle()),
