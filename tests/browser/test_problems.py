@@ -102,6 +102,20 @@ def test_without_a_microphone_one_is_told_why(visit, error, words):
     assert page.locator("#notices .notice").count() == 0
 
 
+def test_the_microphone_is_let_go_where_recording_cannot_begin(visit):
+    script = """const { getUserMedia } = MediaDevices.prototype;
+      MediaDevices.prototype.getUserMedia = async function (...asked) {
+        window.microphone = await getUserMedia.apply(this, asked);
+        return window.microphone;
+      };
+      AudioWorklet.prototype.addModule = () => Promise.reject(new DOMException("", "AbortError"));"""
+    page = visit(before=lambda page: page.add_init_script(script))
+    page.click("#record")
+    page.wait_for_selector("#notices .notice")
+    assert "cannot be reached" in page.text_content("#notices .notice b")
+    assert page.evaluate("window.microphone.getTracks().map(({ readyState }) => readyState)") == ["ended"]
+
+
 def test_where_the_browser_keeps_nothing_the_page_works_all_the_same(visit, clip):
     page = visit(before=lambda page: page.add_init_script("indexedDB.open = () => { throw new DOMException('', 'SecurityError') }"))
     page.wait_for_selector("#notices .notice")
