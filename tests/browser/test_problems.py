@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pages import STREAM, until
+from pages import STREAM, heard, until
 
 
 def refused(visit: Any, clip: Any, **answer: Any) -> Any:
@@ -32,6 +32,14 @@ def test_a_refusal_says_what_to_do(visit, clip, status, title, next_step):
     assert next_step in page.text_content("#problem .advice")
     assert "the reason of the server" in page.text_content("#problem details")
     assert page.locator("#problem button:has-text('Try again')").is_visible()
+
+
+def test_a_refusal_may_come_after_the_first_words(visit, clip):
+    body = '{"result": "Two words.", "start": 0.0, "end": 0.9}\0{"code": 413, "msg": "longer than the server takes"}\0'
+    page = refused(visit, clip, body=body)
+    assert "too large" in page.text_content("#problem .notice b")
+    assert "longer than the server takes" in page.text_content("#problem details")
+    assert heard(page) == "two words."
 
 
 def test_a_busy_server_is_asked_again_after_the_time_it_names(visit, clip):

@@ -144,7 +144,7 @@ const fields = ({ model, language, task, simplified, punctuation }, detected) =>
 });
 
 function take(piece, transcript, watch) {
-  if (piece.code) throw new Problem("server", { details: String(piece.msg ?? piece.message ?? "") });
+  if (piece.code) throw problemOf(piece.code, JSON.stringify(piece), () => null); // the code is the status that came too late to be one
   if (typeof piece.language === "string") transcript.language = piece.language;
   if (typeof piece.duration === "number") transcript.duration = piece.duration;
   if (piece.result === undefined) return;
