@@ -106,7 +106,9 @@ def test_without_a_microphone_one_is_told_why(visit, error, words):
     page.wait_for_selector("#notices .notice")
     assert words in page.text_content("#notices .notice b")
     assert page.locator("#home").is_visible()
-    page.click("#notices [aria-label=Dismiss]")
+    page.click("#switch-language")
+    assert "麦克风" in page.text_content("#notices .notice b")
+    page.click("#notices [aria-label=关闭提示]")
     assert page.locator("#notices .notice").count() == 0
 
 

@@ -8,7 +8,7 @@ import { choose, settings, wish } from "./settings.js";
 import { initShortcuts } from "./shortcuts.js";
 import { confirmAgain, confirmClear, initDialogs, openSettings, openShortcuts } from "./views/dialogs.js";
 import { LiveView } from "./views/live.js";
-import { clearNotices, toast, warn } from "./views/notices.js";
+import { clearNotices, renderNotices, toast, warn } from "./views/notices.js";
 import { initOptions, offerModels, renderOptions } from "./views/options.js";
 import { RecordingView } from "./views/recording.js";
 import { Sidebar } from "./views/sidebar.js";
@@ -45,6 +45,7 @@ function renderAll() {
   byId("switch-language").lang = spoken() === "zh" ? "en" : "zh-Hans";
   byId("privacy").textContent = t("privacy", location.host);
   renderOptions();
+  renderNotices();
   live.render();
   recording.render(true);
   recording.player.redraw();
@@ -178,7 +179,7 @@ async function findModels() {
     offerModels(await engine.models());
   } catch (problem) {
     if (problem.code === "model") return; // an engine without names has one model
-    warn(problem, problem.code === "key" ? [[t("enterKey"), () => openSettings("key")]] : []);
+    warn(problem, problem.code === "key" ? [["enterKey", () => openSettings("key")]] : []);
   }
 }
 

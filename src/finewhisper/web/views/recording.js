@@ -135,9 +135,9 @@ export class RecordingView {
       return undefined;
     }
     const actions = [];
-    if (passing) actions.push([t("tryNow"), () => this.#queue.hurry(id)], [t("stop"), () => this.#queue.stop(id)]);
-    else if (problem.code === "key") actions.push([t("enterKey"), this.#actions.enterKey], [t("tryAgain"), () => this.#queue.add(id)]);
-    else if (problem.code !== "gone") actions.push([t("tryAgain"), () => this.#queue.add(id)]);
+    if (passing) actions.push(["tryNow", () => this.#queue.hurry(id)], ["stop", () => this.#queue.stop(id)]);
+    else if (problem.code === "key") actions.push(["enterKey", this.#actions.enterKey], ["tryAgain", () => this.#queue.add(id)]);
+    else if (problem.code !== "gone") actions.push(["tryAgain", () => this.#queue.add(id)]);
     return byId("problem").replaceChildren(notice(problem, actions));
   }
 
