@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from typing import Any
@@ -126,6 +127,29 @@ def test_a_stream_is_taken_apart_wherever_it_is_cut(modules):
       }
       return [...new Set(cuts)];"""
     assert modules(script) == ['[{"a":"1"},{"b":"中"},{"c":3}]']
+
+
+def test_a_key_of_any_characters_is_not_in_the_address_of_the_socket(modules):
+    script = """const { listen } = await import("/engines/live.js");
+      const [asked, { WebSocket }] = [[], window];
+      window.WebSocket = class extends WebSocket {
+        constructor(address, protocols) {
+          super(address, protocols);
+          asked.push(String(address), protocols[1]);
+        }
+      };
+      const wish = { model: "", language: "en", task: "transcribe", simplified: false, punctuation: true };
+      let session;
+      const answer = await new Promise((resolve) => {
+        session = listen(16000, wish, given, { ready: () => resolve("ready"), failed: resolve });
+      });
+      session.close();
+      window.WebSocket = WebSocket;
+      return [answer, ...asked];"""
+    answer, address, protocol = modules(script, "a/key?>, 钥匙")
+    assert answer == "ready"
+    assert "key" not in address
+    assert base64.urlsafe_b64decode(protocol.removeprefix("finewhisper-key.") + "==").decode() == "a/key?>, 钥匙"
 
 
 def test_the_oldest_sounds_go_when_there_are_too_many(modules):

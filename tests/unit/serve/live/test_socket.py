@@ -252,4 +252,6 @@ def test_keys(quick_model, waveform: Waveform):
         assert asyncio.run(first("?key=wrong"))["code"] == "authentication_error"
         assert asyncio.run(first("?key=hush"))["type"] == "ready"
         assert asyncio.run(first(additional_headers={"Authorization": "Bearer hush"}))["type"] == "ready"
+        assert asyncio.run(first(subprotocols=["finewhisper", "finewhisper-key.aHVzaA"]))["type"] == "ready"
+        assert asyncio.run(first(subprotocols=["finewhisper", "finewhisper-key.~"]))["code"] == "authentication_error"
     assert not [line for line in running.log if "hush" in line]
