@@ -91,14 +91,13 @@ def test_the_outline_shows_where_it_is_loud(modules, kind, subtype):
     assert max(values[2 * third + 5 :]) < 10
 
 
-@pytest.mark.parametrize(("kind", "seen"), [("WAV", [None, 0.5]), ("AIFF", None)])
-def test_of_a_large_file_only_the_length_is_read_where_the_browser_plays_it(modules, kind, seen):
+def test_of_a_large_file_only_the_length_is_read(modules):
     file = io.BytesIO()
-    soundfile.write(file, np.zeros(8_000), 16_000, format=kind, subtype="PCM_24")
+    soundfile.write(file, np.zeros(8_000), 16_000, format="WAV", subtype="PCM_24")
     script = """const { outline } = await import("/audio/peaks.js");
       const found = await outline(new Blob([new Uint8Array(given), new Uint8Array(41_000_000)]));
-      return found && [found.values, found.duration];"""
-    assert modules(script, list(file.getvalue())) == seen
+      return [found.values, found.duration];"""
+    assert modules(script, list(file.getvalue())) == [None, 0.5]
 
 
 def test_what_is_long_or_large_and_of_unknown_length_becomes_a_job(modules):
@@ -110,7 +109,9 @@ def test_what_is_long_or_large_and_of_unknown_length_becomes_a_job(modules):
         throw new Error("that is enough");
       };
       const [engine, { signal }] = [new ServerEngine({ key: () => "" }), new AbortController()];
-      for (const [bytes, duration] of given) await engine.transcribe(new Blob([new Uint8Array(bytes)]), {}, { signal, duration }).catch(() => {});
+      for (const [bytes, duration] of given) {
+        await engine.transcribe(new Blob([new Uint8Array(bytes)]), {}, { signal, duration }).catch(() => {});
+      }
       XMLHttpRequest.prototype.open = open;
       return asked;"""
     stream, job = "recognition_stream", "v1/jobs"
