@@ -109,6 +109,16 @@ def test_everything_is_reached_by_keyboard(page, clip):
     assert page.locator("#home").is_visible()
 
 
+def test_keys_are_the_browsers_where_there_is_nothing_to_play(page, clip):
+    taken = "(key) => !document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}))"
+    keys = [" ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"]
+    assert [key for key in keys if page.evaluate(taken, key)] == []
+    page.set_input_files("#files", clip)
+    page.wait_for_selector("#history li.done")
+    until(page, "document.querySelector('#media').readyState > 0")
+    assert [key for key in keys if page.evaluate(taken, key)] == keys
+
+
 def test_tab_goes_through_the_home_page_in_reading_order(page):
     reached = []
     for _ in range(14):

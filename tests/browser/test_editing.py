@@ -67,6 +67,18 @@ def test_an_edit_is_kept_and_can_be_taken_back(page):
     assert page.locator("[aria-label^=Restore]").count() == 0
 
 
+def test_an_edit_stays_where_transcribing_again_brings_nothing(page):
+    write(page, 1, "Good morning.", "Enter")
+    page.unroute(STREAM)
+    page.route(STREAM, lambda route: route.fulfill(status=500, body="{}"))
+    page.click("#again")
+    page.click("#again-form .primary")
+    page.wait_for_selector("#problem .notice")
+    assert text(page, 1).text_content() == "Good morning."
+    reload(page)
+    assert text(page, 1).text_content() == "Good morning."
+
+
 def test_markup_that_is_pasted_is_text(page):
     page.evaluate("navigator.clipboard.write([new ClipboardItem({'text/html': new Blob(['<b id=bold>bold</b>'], {type: 'text/html'}), "
                   "'text/plain': new Blob(['bold'], {type: 'text/plain'})})])")  # fmt: skip

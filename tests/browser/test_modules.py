@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from typing import Any
@@ -90,6 +91,33 @@ def test_the_outline_shows_where_it_is_loud(modules, kind, subtype):
     assert max(values[2 * third + 5 :]) < 10
 
 
+def test_of_a_large_file_only_the_length_is_read(modules):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(8_000), 16_000, format="WAV", subtype="PCM_24")
+    script = """const { outline } = await import("/audio/peaks.js");
+      const found = await outline(new Blob([new Uint8Array(given), new Uint8Array(41_000_000)]));
+      return [found.values, found.duration];"""
+    assert modules(script, list(file.getvalue())) == [None, 0.5]
+
+
+def test_what_is_long_or_large_and_of_unknown_length_becomes_a_job(modules):
+    script = """const { ServerEngine } = await import("/engines/server.js");
+      const asked = [];
+      const { open } = XMLHttpRequest.prototype;
+      XMLHttpRequest.prototype.open = (method, path) => {
+        asked.push(path);
+        throw new Error("that is enough");
+      };
+      const [engine, { signal }] = [new ServerEngine({ key: () => "" }), new AbortController()];
+      for (const [bytes, duration] of given) {
+        await engine.transcribe(new Blob([new Uint8Array(bytes)]), {}, { signal, duration }).catch(() => {});
+      }
+      XMLHttpRequest.prototype.open = open;
+      return asked;"""
+    stream, job = "recognition_stream", "v1/jobs"
+    assert modules(script, [[9, 599], [41_000_000, 599], [9, None], [9, 600], [41_000_000, None]]) == [stream, stream, stream, job, job]
+
+
 def test_a_stream_is_taken_apart_wherever_it_is_cut(modules):
     script = """const { Pieces } = await import("/engines/answers.js");
       const whole = '{"a":"1"}\\u0000{"b":"\\u4e2d"}\\u0000{"c":3}\\u0000';
@@ -100,6 +128,29 @@ def test_a_stream_is_taken_apart_wherever_it_is_cut(modules):
       }
       return [...new Set(cuts)];"""
     assert modules(script) == ['[{"a":"1"},{"b":"中"},{"c":3}]']
+
+
+def test_a_key_of_any_characters_is_not_in_the_address_of_the_socket(modules):
+    script = """const { listen } = await import("/engines/live.js");
+      const [asked, { WebSocket }] = [[], window];
+      window.WebSocket = class extends WebSocket {
+        constructor(address, protocols) {
+          super(address, protocols);
+          asked.push(String(address), protocols[1]);
+        }
+      };
+      const wish = { model: "", language: "en", task: "transcribe", simplified: false, punctuation: true };
+      let session;
+      const answer = await new Promise((resolve) => {
+        session = listen(16000, wish, given, { ready: () => resolve("ready"), failed: resolve });
+      });
+      session.close();
+      window.WebSocket = WebSocket;
+      return [answer, ...asked];"""
+    answer, address, protocol = modules(script, "a/key?>, 钥匙")
+    assert answer == "ready"
+    assert "key" not in address
+    assert base64.urlsafe_b64decode(protocol.removeprefix("finewhisper-key.") + "==").decode() == "a/key?>, 钥匙"
 
 
 def test_the_oldest_sounds_go_when_there_are_too_many(modules):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pages import STREAM, until
+from pages import STREAM, heard, until
 
 
 def refused(visit: Any, clip: Any, **answer: Any) -> Any:
@@ -32,6 +32,14 @@ def test_a_refusal_says_what_to_do(visit, clip, status, title, next_step):
     assert next_step in page.text_content("#problem .advice")
     assert "the reason of the server" in page.text_content("#problem details")
     assert page.locator("#problem button:has-text('Try again')").is_visible()
+
+
+def test_a_refusal_may_come_after_the_first_words(visit, clip):
+    body = '{"result": "Two words.", "start": 0.0, "end": 0.9}\0{"code": 413, "msg": "longer than the server takes"}\0'
+    page = refused(visit, clip, body=body)
+    assert "too large" in page.text_content("#problem .notice b")
+    assert "longer than the server takes" in page.text_content("#problem details")
+    assert heard(page) == "two words."
 
 
 def test_a_busy_server_is_asked_again_after_the_time_it_names(visit, clip):
@@ -98,8 +106,24 @@ def test_without_a_microphone_one_is_told_why(visit, error, words):
     page.wait_for_selector("#notices .notice")
     assert words in page.text_content("#notices .notice b")
     assert page.locator("#home").is_visible()
-    page.click("#notices [aria-label=Dismiss]")
+    page.click("#switch-language")
+    assert "麦克风" in page.text_content("#notices .notice b")
+    page.click("#notices [aria-label=关闭提示]")
     assert page.locator("#notices .notice").count() == 0
+
+
+def test_the_microphone_is_let_go_where_recording_cannot_begin(visit):
+    script = """const { getUserMedia } = MediaDevices.prototype;
+      MediaDevices.prototype.getUserMedia = async function (...asked) {
+        window.microphone = await getUserMedia.apply(this, asked);
+        return window.microphone;
+      };
+      AudioWorklet.prototype.addModule = () => Promise.reject(new DOMException("", "AbortError"));"""
+    page = visit(before=lambda page: page.add_init_script(script))
+    page.click("#record")
+    page.wait_for_selector("#notices .notice")
+    assert "cannot be reached" in page.text_content("#notices .notice b")
+    assert page.evaluate("window.microphone.getTracks().map(({ readyState }) => readyState)") == ["ended"]
 
 
 def test_where_the_browser_keeps_nothing_the_page_works_all_the_same(visit, clip):

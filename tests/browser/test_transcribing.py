@@ -51,9 +51,14 @@ def test_several_files_one_after_the_other_and_history_after_a_reload(page, clip
     until(page, "document.querySelectorAll('#history li').length === 1")
     page.click("#toast button")  # undo
     until(page, "document.querySelectorAll('#history li').length === 2")
+    page.focus("#history li:first-child button")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('#history li').length === 1")
+    assert page.evaluate("document.activeElement.textContent").startswith("modern.wav")  # the one that is left
     page.click("#delete-all")
     page.click("#clear-dialog .danger")
     page.wait_for_selector("#no-history", state="visible")
+    assert page.evaluate("document.activeElement.id") == "new"
     reload(page)
     page.wait_for_selector("#no-history", state="visible")
 
@@ -99,6 +104,7 @@ def test_progress_says_how_long_it_takes_and_can_be_stopped(visit, clip):
     page.set_input_files("#files", clip)
     page.wait_for_selector("#progress-bar", state="visible")
     assert "Transcribing" in page.text_content("#progress-text") or "Sending" in page.text_content("#progress-text")
+    row = page.query_selector("#history li a")
     page.click("#stop")
     page.wait_for_selector("#history li.stopped")
     assert page.locator("#progress-bar").is_hidden()
@@ -107,6 +113,7 @@ def test_progress_says_how_long_it_takes_and_can_be_stopped(visit, clip):
     page.click("#again-form .primary")
     page.wait_for_selector("#history li.done")
     assert TEXT in heard(page)
+    assert row.evaluate("(row) => row.isConnected")  # somebody may have been about to click it
 
 
 def test_a_long_recording_is_left_with_the_server_while_the_page_is_closed(page, clip, tmp_path):
@@ -123,6 +130,50 @@ def test_a_long_recording_is_left_with_the_server_while_the_page_is_closed(page,
     page.wait_for_selector("#history li.done")
     assert TEXT in heard(page)
     assert page.text_content("#all") == " / 10:02"
+
+
+def test_a_text_stays_with_the_server_until_the_browser_has_stored_it(page, tmp_path):
+    long = tmp_path / "meeting.wav"
+    soundfile.write(long, np.zeros(601 * 1000, "int16"), 1000)
+    segments = [{"start": 0.0, "end": 1.0, "text": "Kept."}]
+    states: list[dict[str, Any]] = [{"state": "running", "progress": fraction} for fraction in (0.1, 0.4)]
+    done = {"state": "done", "result": {"language": "en", "duration": 601.0, "segments": segments}}
+    asked: list[str] = []
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.method)
+        route.fulfill(json={"id": "known"} if asked[-1] == "POST" else states.pop(0) if states else done)
+
+    page.route("**/v1/jobs**", answer)
+    page.evaluate("""() => {
+      const { put } = IDBObjectStore.prototype;
+      IDBObjectStore.prototype.put = function (value, ...key) {
+        if (value.state === "done") throw new DOMException("", "QuotaExceededError");
+        return put.call(this, value, ...key);
+      };
+    }""")
+    page.set_input_files("#files", long)
+    until(page, "/40 % · about \\d+ s left/.test(document.querySelector('#progress-text').textContent)")
+    page.wait_for_selector("#history li.done")
+    assert "no more room" in page.text_content("#notices .notice b")
+    assert "DELETE" not in asked
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        reload(page)  # now there is room
+    assert heard(page) == "kept."
+
+
+def test_what_was_deleted_in_progress_goes_on_when_it_comes_back(visit, clip):
+    held: list[Any] = []
+    page = visit(before=lambda page: page.route(STREAM, lambda route: held.append(route), times=1))  # never answered
+    page.set_input_files("#files", clip)
+    page.wait_for_selector("#history li.working")
+    page.click("#delete")
+    page.wait_for_selector("#no-history")
+    assert page.evaluate("document.activeElement.id") == "record"
+    page.click("#toast button")  # undo
+    page.wait_for_selector("#history li.done")
+    assert page.evaluate("document.activeElement.id") == "recording-title"
+    assert TEXT in heard(page)
 
 
 def test_what_the_browser_cannot_play_is_read_by_the_server(page, tmp_path, clip):

@@ -77,13 +77,18 @@ export class Library extends EventTarget {
     return Math.max(Date.now(), ...this.all.map(({ created }) => created + 1));
   }
 
-  /** @param {string} id @param {Partial<Recording>} changes progress alone is shown but not written */
-  change(id, changes) {
+  /**
+   * @param {string} id @param {Partial<Recording>} changes progress alone is shown but not written
+   * @returns {Promise<boolean>} whether they are stored
+   */
+  async change(id, changes) {
     const recording = this.#recordings.get(id);
-    if (!recording) return;
+    if (!recording) return false;
     Object.assign(recording, changes);
-    if (Object.keys(changes).some((name) => name !== "progress" && name !== "left")) this.#write(recording);
+    const lasting = Object.keys(changes).some((name) => name !== "progress" && name !== "left");
+    const stored = lasting && this.#write(recording);
     this.#tell(id);
+    return stored;
   }
 
   /** @returns {Promise<Blob | null>} */
@@ -134,8 +139,10 @@ export class Library extends EventTarget {
   async #write(recording) {
     try {
       await this.#store.write(recording);
+      return true;
     } catch {
       this.dispatchEvent(new Event("full"));
+      return false;
     }
   }
 

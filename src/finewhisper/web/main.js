@@ -8,7 +8,7 @@ import { choose, settings, wish } from "./settings.js";
 import { initShortcuts } from "./shortcuts.js";
 import { confirmAgain, confirmClear, initDialogs, openSettings, openShortcuts } from "./views/dialogs.js";
 import { LiveView } from "./views/live.js";
-import { clearNotices, toast, warn } from "./views/notices.js";
+import { clearNotices, renderNotices, toast, warn } from "./views/notices.js";
 import { initOptions, offerModels, renderOptions } from "./views/options.js";
 import { RecordingView } from "./views/recording.js";
 import { Sidebar } from "./views/sidebar.js";
@@ -45,6 +45,7 @@ function renderAll() {
   byId("switch-language").lang = spoken() === "zh" ? "en" : "zh-Hans";
   byId("privacy").textContent = t("privacy", location.host);
   renderOptions();
+  renderNotices();
   live.render();
   recording.render(true);
   recording.player.redraw();
@@ -54,9 +55,10 @@ function renderAll() {
 const system = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (settings.theme ? settings.theme === "dark" : system.matches);
 
+/** Shown at once, not when the browser tells of the new address: the focus may be about to go there. */
 function go(id) {
-  if (location.hash.slice(1) === id) show();
-  else location.hash = id;
+  if (location.hash.slice(1) !== id) location.hash = id;
+  show();
 }
 
 // What can be asked for
@@ -85,17 +87,31 @@ async function keepTake(known, sound) {
   const { id, state, name } = await library.add(known, sound);
   if (state === "waiting") queue.add(id);
   else announce(t("announceDone", name));
-  go(id);
-  byId("recording-title").focus({ preventScroll: true });
+  open(id);
   return undefined;
 }
 
 async function remove(id) {
+  const { name, state } = library.get(id);
+  const shown = recording.id === id;
+  const inside = byId("recording").contains(document.activeElement);
   queue.stop(id);
-  const { name } = library.get(id);
   const undo = await library.remove(id);
-  if (recording.id === id) go("");
-  toast(t("deleted", name), [t("undo"), undo]);
+  if (shown) go("");
+  if (shown && inside) byId("record").focus({ preventScroll: true });
+  toast(t("deleted", name), [t("undo"), undone]);
+
+  async function undone() {
+    await undo();
+    if (state === "waiting" || state === "working") queue.add(id);
+    if (shown && recording.id === null && !live.on) open(id);
+    else sidebar.focus(id);
+  }
+}
+
+function open(id) {
+  go(id);
+  byId("recording-title").focus({ preventScroll: true });
 }
 
 async function again(id) {
@@ -107,6 +123,7 @@ async function clear() {
   for (const { id } of library.all) queue.stop(id);
   await library.clear();
   go("");
+  byId("new").focus();
 }
 
 function newOne() {
@@ -162,7 +179,7 @@ async function findModels() {
     offerModels(await engine.models());
   } catch (problem) {
     if (problem.code === "model") return; // an engine without names has one model
-    warn(problem, problem.code === "key" ? [[t("enterKey"), () => openSettings("key")]] : []);
+    warn(problem, problem.code === "key" ? [["enterKey", () => openSettings("key")]] : []);
   }
 }
 
@@ -195,10 +212,12 @@ initOptions();
 initDialogs(renderAll);
 acceptDrops();
 
-const inRecording = (action) => () => recording.id !== null && action();
+const inRecording = (action) => () => recording.id !== null && action(); // false elsewhere: keys scroll as they do on any page
 const step = (count) => () => {
   const start = recording.segments.neighbour(count);
-  if (start !== undefined) recording.player.seek(start);
+  if (start === undefined) return false;
+  recording.player.seek(start);
+  return true;
 };
 initShortcuts({
   " ": inRecording(() => recording.player.toggle()),

@@ -22,15 +22,23 @@ export class Queue {
     const recording = this.#library.get(id);
     const changes = { state: "waiting", problem: null, progress: null, left: null };
     this.#library.change(id, wish ? { ...changes, wish, job: "" } : changes);
-    if (recording && this.#current?.id !== id && !this.#waiting.includes(id)) this.#waiting.push(id);
+    if (recording && !this.#works(id) && !this.#waiting.includes(id)) this.#waiting.push(id);
     this.#next();
   }
 
   /** Leave it untranscribed, or with what has been understood so far. */
   stop(id) {
-    if (this.#current?.id === id) this.#current.stopper.abort();
-    else if (this.#waiting.includes(id)) this.#library.change(id, { state: "stopped", problem: null });
+    const stopped = { state: "stopped", problem: null, progress: null, left: null };
+    if (this.#waiting.includes(id)) this.#library.change(id, stopped);
     this.#waiting = this.#waiting.filter((other) => other !== id);
+    if (!this.#works(id)) return;
+    this.#current.stopper.abort();
+    this.#library.change(id, { ...stopped, job: "" }); // at once: it may be deleted next, and come back
+  }
+
+  /** What was stopped may take a moment to end, and may be waiting again by then. */
+  #works(id) {
+    return this.#current?.id === id && !this.#current.stopper.signal.aborted;
   }
 
   /** Do not wait until a busy server may be asked again. */
@@ -53,6 +61,7 @@ export class Queue {
   }
 
   #ended(id, error) {
+    if (this.#current.stopper.signal.aborted) return undefined; // as `stop` left it, or waiting again
     if (error.name === "AbortError") return this.#library.change(id, { state: "stopped", problem: null, progress: null, job: "" });
     const { code, wait, details } = error instanceof Problem ? error : new Problem("server", { details: String(error) });
     if (!(error instanceof Problem)) console.error(error);
@@ -95,8 +104,8 @@ export class Queue {
     const recording = library.get(id);
     if (!recording || signal.aborted) throw new DOMException("stopped", "AbortError");
     const left = new TimeLeft();
-    const segments = [];
-    library.change(id, { state: "working", problem: null, segments });
+    const segments = []; // an earlier text stays until the new one begins
+    library.change(id, { state: "working", problem: null });
     const transcript = await this.#engine.transcribe(sound ?? new Blob(), wish, {
       signal,
       duration: recording.duration,
@@ -105,29 +114,33 @@ export class Queue {
       progress: (progress) => library.change(id, { progress, left: left.after(progress) }),
       segment: (segment) => {
         segments.push(segment);
-        library.change(id, { progress: recording.progress });
+        library.change(id, segments.length === 1 ? { segments } : { progress: recording.progress });
       },
     });
     const duration = recording.duration ?? transcript.duration ?? transcript.segments.at(-1)?.end ?? null;
-    library.change(id, { state: "done", progress: null, left: null, job: "", segments: transcript.segments, language: transcript.language, duration });
+    const accepted = recording.job;
+    const stored = library.change(id, { state: "done", progress: null, left: null, job: "", segments: transcript.segments, language: transcript.language, duration });
+    stored.then((yes) => yes && accepted && this.#engine.forget(accepted)); // not before: the page may be closed at any moment
   }
 
   async #outline(id, sound) {
-    if (this.#library.get(id)?.outline) return;
+    if (this.#library.get(id)?.duration) return;
     const seen = await outline(sound);
     if (seen) this.#library.change(id, { outline: seen.values, duration: seen.duration });
   }
 }
 
-/** How long the rest takes if it goes on as it did. */
+/** How long the rest takes if it goes on as it did since it was first asked; an earlier visit may have seen the beginning. */
 class TimeLeft {
   #began = 0;
+  #from = 0;
 
   /** @param {import("./engines/engine.js").Progress} progress @returns {number | null} seconds */
   after({ phase, fraction }) {
     if (phase !== "hear") return null;
-    this.#began ||= performance.now();
+    if (!this.#began) [this.#began, this.#from] = [performance.now(), fraction ?? 0];
     const spent = (performance.now() - this.#began) / 1000;
-    return fraction && fraction > 0.02 && spent > 1 ? (spent * (1 - fraction)) / fraction : null;
+    const done = (fraction ?? 0) - this.#from;
+    return done > 0.02 && spent > 1 ? (spent * (1 - fraction)) / done : null;
   }
 }

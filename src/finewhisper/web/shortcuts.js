@@ -20,7 +20,7 @@ export const SHORTCUTS = [
 const WRITING = "input:not([type=checkbox]), select, textarea, [contenteditable]";
 const PRESSED = "button, a, summary, input"; // Space and Enter are theirs
 
-/** @param {Record<string, () => void>} actions by `event.key`; letters in lower case */
+/** @param {Record<string, () => unknown>} actions by `event.key`; letters in lower case; false: nothing was done, and the browser does what it does */
 export function initShortcuts(actions) {
   document.addEventListener("keydown", (event) => {
     const { key, target } = event;
@@ -29,7 +29,6 @@ export function initShortcuts(actions) {
     if (!(name in actions) || target.closest(WRITING) || document.querySelector("dialog[open]")) return;
     if (name === " " && target.closest(PRESSED)) return;
     if (name.length === 1 && name !== " " && !settings.singleKeys) return;
-    event.preventDefault();
-    actions[name]();
+    if (actions[name]() !== false) event.preventDefault();
   });
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ NORMAL, POLICY, TOO_BIG, DEFECT, RESTART, TRY_AGAIN = 1000, 1008, 1009, 1011, 10
 
 #: How OpenAI's clients in browsers hand over a key.
 _KEY_PROTOCOL = "openai-insecure-api-key."
+#: How the web page does: in base64url, as a subprotocol's name may not have every character that a key may have.
+_ENCODED_KEY_PROTOCOL = "finewhisper-key."
+#: The subprotocol that is chosen where it is offered. Browsers give up where they offered some and none is chosen.
+PROTOCOL = "finewhisper"
 
 
 class Connections:
@@ -79,8 +84,18 @@ def _key(socket: WebSocket) -> str:
     kind, _, key = socket.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return key.strip()
-    offered = (name for name in socket.scope.get("subprotocols", ()) if name.startswith(_KEY_PROTOCOL))
-    return socket.query_params.get("key", "") or next(offered, "").removeprefix(_KEY_PROTOCOL)
+    offered = socket.scope.get("subprotocols", ())
+    plain = (name.removeprefix(_KEY_PROTOCOL) for name in offered if name.startswith(_KEY_PROTOCOL))
+    encoded = (_decoded(name.removeprefix(_ENCODED_KEY_PROTOCOL)) for name in offered if name.startswith(_ENCODED_KEY_PROTOCOL))
+    return socket.query_params.get("key", "") or next(plain, "") or next(encoded, "")
+
+
+def _decoded(key: str) -> str:
+    """What base64url without padding says; nothing where it is something else."""
+    try:
+        return base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True).decode()
+    except ValueError:
+        return ""
 
 
 def _without_query(record: logging.LogRecord) -> bool:

@@ -14,7 +14,7 @@ from finewhisper.audio import SAMPLE_RATE, Seconds
 from finewhisper.errors import UsageError
 from finewhisper.serve.errors import ClientGoneError, TooLargeError, fault
 from finewhisper.serve.live.agreement import LiveWord
-from finewhisper.serve.live.connections import NORMAL, Connections, Messages, closing_code
+from finewhisper.serve.live.connections import NORMAL, PROTOCOL, Connections, Messages, closing_code
 from finewhisper.serve.live.conversation import Conversation
 from finewhisper.serve.live.ear import Ear
 from finewhisper.serve.live.session import Event, Final, Partial, Session
@@ -63,7 +63,7 @@ def routes(connections: Connections) -> APIRouter:
 
     @router.websocket("/v1/listen")
     async def listen(socket: WebSocket) -> None:
-        await socket.accept()
+        await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
         messages = connections.messages(socket)
         try:
             with connections.place(socket):

@@ -1,4 +1,4 @@
-// The outline of a recording: how loud each of its parts is, for drawing.
+// The outline of a recording: how long it is, and how loud each of its parts, for drawing.
 
 import { layout } from "./wav.js";
 
@@ -6,14 +6,25 @@ const BINS = 1200; // more than a screen has room for
 const PIECE_BYTES = 8_000_000;
 const DECODED_BYTES = 40_000_000; // a larger file that must be decoded whole would take too much memory
 const DECODING_HZ = 8000; // enough for an outline
+const METADATA_MS = 5000; // longer than reading a file's head takes
 
-/** @typedef {{values: Uint8Array, duration: number}} Outline values 0 to 255, evenly spread over the duration in seconds */
+/**
+ * @typedef {object} Outline
+ * @property {Uint8Array | null} values 0 to 255, evenly spread over the duration; null where the browser cannot decode the file, or should not
+ * @property {number} duration in seconds
+ */
 
-/** @param {Blob} file @returns {Promise<Outline | null>} null where the browser cannot decode it, or should not */
+/** @param {Blob} file @returns {Promise<Outline | null>} null where the browser can neither decode nor play it */
 export async function outline(file) {
   const form = await layout(file);
   if (form) return ofPcm(file, form);
-  if (file.size > DECODED_BYTES) return null;
+  const decoded = file.size > DECODED_BYTES ? null : await ofDecoded(file);
+  if (decoded) return decoded;
+  const duration = await playingTime(file);
+  return duration ? { values: null, duration } : null;
+}
+
+async function ofDecoded(file) {
   try {
     const decoded = await new OfflineAudioContext(1, 1, DECODING_HZ).decodeAudioData(await file.arrayBuffer());
     const bins = new Bins(decoded.length);
@@ -21,6 +32,25 @@ export async function outline(file) {
     return { values: bins.scaled(), duration: decoded.duration };
   } catch {
     return null;
+  }
+}
+
+/** What the file's head says of its length, null where the browser cannot read that or nothing is said. @returns {Promise<number | null>} seconds */
+async function playingTime(file) {
+  const media = new Audio();
+  const address = URL.createObjectURL(file);
+  try {
+    await new Promise((resolve) => {
+      media.onloadedmetadata = media.onerror = resolve;
+      setTimeout(resolve, METADATA_MS); // some browsers load nothing before it is to be played
+      media.preload = "metadata";
+      media.src = address;
+    });
+    return Number.isFinite(media.duration) ? media.duration : null;
+  } finally {
+    media.removeAttribute("src");
+    media.load();
+    URL.revokeObjectURL(address);
   }
 }
 

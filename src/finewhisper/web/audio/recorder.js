@@ -12,15 +12,37 @@ const REFUSALS = { NotAllowedError: "microphone", SecurityError: "microphone", N
  * @throws {Problem} where there is none, or it is not allowed
  */
 export async function record(heard) {
-  if (!navigator.mediaDevices?.getUserMedia) throw new Problem("insecure");
-  let stream;
+  const stream = await microphone();
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
+    return await captured(stream, heard);
+  } catch (error) {
+    release(stream);
+    throw error;
+  }
+}
+
+async function microphone() {
+  if (!navigator.mediaDevices?.getUserMedia) throw new Problem("insecure");
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
   } catch (error) {
     throw new Problem(REFUSALS[error.name] ?? "noMicrophone", { details: error.message });
   }
+}
+
+/** The browser shows that it listens until every track is stopped. */
+function release(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
+async function captured(stream, heard) {
   const { context, source } = connected(stream);
-  await context.audioWorklet.addModule(new URL("./capture.js", import.meta.url));
+  try {
+    await context.audioWorklet.addModule(new URL("./capture.js", import.meta.url));
+  } catch (error) {
+    await context.close();
+    throw new Problem("offline", { details: error.message }); // it comes from the server
+  }
   const capture = new AudioWorkletNode(context, "capture", { channelCount: 1, channelCountMode: "explicit" });
   const ended = new Promise((resolve) => {
     capture.port.onmessage = ({ data }) => (data === "end" ? resolve() : heard(data));
@@ -32,7 +54,7 @@ export async function record(heard) {
     stop: async () => {
       capture.port.postMessage("end");
       await ended;
-      for (const track of stream.getTracks()) track.stop();
+      release(stream);
       await context.close();
     },
   };

@@ -5,7 +5,7 @@
  *   `model` "" is the engine's own choice, `language` "" is detected
  * @typedef {{start: number, end: number, word: string}} Word in seconds; a word carries its leading space
  * @typedef {{start: number, end: number, text: string, words?: Word[]}} Segment
- * @typedef {{phase: "send" | "queue" | "hear", fraction: number | null}} Progress `fraction` null: not known
+ * @typedef {{phase: "send" | "queue" | "hear", fraction: number | null, heard?: number}} Progress `fraction` null: not known; `heard` in seconds
  * @typedef {{language: string, duration: number | null, segments: Segment[]}} Transcript
  *
  * @typedef {object} Watch what is told while a recording is transcribed
@@ -31,6 +31,7 @@
  * @typedef {object} Engine
  * @property {() => Promise<string[]>} models names to choose from
  * @property {(sound: Blob, wish: Wish, watch: Watch) => Promise<Transcript>} transcribe throws a Problem, or an AbortError
+ * @property {(job: string) => void} forget its transcript is stored here and need not be kept by the engine
  * @property {(sampleRate: number, wish: Wish, listener: Listener) => Session} listen
  */
 

@@ -5,6 +5,7 @@ import { Problem } from "./engine.js";
 import { listen } from "./live.js";
 
 const JOB_FROM_S = 600; // longer recordings are left with the server, so that closing the page loses nothing
+const JOB_FROM_BYTES = 40e6; // where nobody knows how long they are
 const POLL_MS = 1500;
 
 /** @implements {import("./engine.js").Engine} */
@@ -22,13 +23,18 @@ export class ServerEngine {
   }
 
   async transcribe(sound, wish, watch) {
-    if (!watch.job && (watch.duration ?? 0) < JOB_FROM_S) return this.#byStream(sound, wish, watch);
+    const long = watch.duration === null ? sound.size > JOB_FROM_BYTES : watch.duration >= JOB_FROM_S;
+    if (!watch.job && !long) return this.#byStream(sound, wish, watch);
     try {
       return await this.#byJob(sound, wish, watch);
     } catch (error) {
       if (error.code !== "model" || !sound.size) throw error;
       return this.#byStream(sound, wish, watch); // this server keeps no jobs, or has forgotten this one
     }
+  }
+
+  forget(job) {
+    this.#json(`v1/jobs/${encodeURIComponent(job)}`, { method: "DELETE" }).catch(() => {}); // it forgets by itself some time
   }
 
   listen(sampleRate, wish, listener) {
@@ -57,7 +63,7 @@ export class ServerEngine {
       id = JSON.parse(await this.#send("v1/jobs", form, watch)).id;
       watch.accepted(id);
     }
-    const stop = () => this.#json(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => {});
+    const stop = () => this.forget(id);
     watch.signal.addEventListener("abort", stop);
     try {
       return await this.#result(id, watch);
@@ -69,10 +75,7 @@ export class ServerEngine {
   async #result(id, watch) {
     for (;;) {
       const job = await this.#json(`v1/jobs/${encodeURIComponent(id)}`, { signal: watch.signal });
-      if (job.state === "done") {
-        this.#json(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }).catch(() => {}); // it is kept here from now on
-        return transcriptOf(job.result);
-      }
+      if (job.state === "done") return transcriptOf(job.result);
       if (job.state === "failed") throw new Problem("refused", { details: String(job.error?.message ?? job.error ?? "") });
       if (job.state === "cancelled") throw new DOMException("cancelled", "AbortError");
       watch.progress(job.state === "queued" ? { phase: "queue", fraction: null } : { phase: "hear", fraction: job.progress ?? null });
@@ -141,14 +144,14 @@ const fields = ({ model, language, task, simplified, punctuation }, detected) =>
 });
 
 function take(piece, transcript, watch) {
-  if (piece.code) throw new Problem("server", { details: String(piece.msg ?? piece.message ?? "") });
+  if (piece.code) throw problemOf(piece.code, JSON.stringify(piece), () => null); // the code is the status that came too late to be one
   if (typeof piece.language === "string") transcript.language = piece.language;
   if (typeof piece.duration === "number") transcript.duration = piece.duration;
   if (piece.result === undefined) return;
   const segment = { start: Number(piece.start), end: Number(piece.end), text: String(piece.result) };
   transcript.segments.push(segment);
   watch.segment(segment);
-  watch.progress({ phase: "hear", fraction: transcript.duration ? Math.min(segment.end / transcript.duration, 1) : null });
+  watch.progress({ phase: "hear", fraction: transcript.duration ? Math.min(segment.end / transcript.duration, 1) : null, heard: segment.end });
 }
 
 /** @returns {import("./engine.js").Transcript} of a job's result */

@@ -1,31 +1,47 @@
 // What went wrong, in plain words, with what to do; and short messages that pass.
 
 import { byId, icon, make } from "../dom.js";
-import { explained, label, t } from "../words.js";
+import { explained, label, spoken, t } from "../words.js";
 
 /**
- * @param {{code: string, wait?: number, details?: string}} problem
- * @param {[string, () => void][]} actions words and what they do
+ * @typedef {{code: string, wait?: number, details?: string}} Said what an engine's Problem says
+ * @typedef {[string, () => void][]} Actions keys of the strings and what they do
  */
+
+/** @param {Said} problem @param {Actions} actions */
 export function notice({ code, wait, details }, actions = []) {
   const { title, advice } = explained(code, wait);
   const what = make("div", { class: "what" }, make("b", {}, title), make("span", { class: "advice" }, advice));
   if (details) what.append(make("details", { open: code === "refused" }, make("summary", {}, t("details")), make("span", {}, details)));
-  if (actions.length) what.append(make("div", { class: "buttons" }, ...actions.map(([words, onclick]) => make("button", { type: "button", onclick }, words))));
+  if (actions.length) what.append(make("div", { class: "buttons" }, ...actions.map(([key, onclick]) => make("button", { type: "button", onclick }, t(key)))));
   return make("div", { class: "notice", role: "alert", "data-code": code }, icon("warning"), what);
 }
 
-/** A notice at the top that the user closes. */
+const open = new Map(); // by their codes
+let language; // of the open ones
+
+/** A notice at the top that the user closes. @param {Said} problem @param {Actions} actions */
 export function warn(problem, actions = []) {
+  open.get(problem.code)?.shown.remove();
   const shown = notice(problem, actions);
-  const close = make("button", { type: "button", class: "quiet", onclick: () => shown.remove() }, icon("close"));
+  const close = make("button", { type: "button", class: "quiet", onclick: () => (open.delete(problem.code), shown.remove()) }, icon("close"));
   label(close, t("dismiss"));
   shown.append(close);
-  for (const other of byId("notices").querySelectorAll(`[data-code="${problem.code}"]`)) other.remove();
+  open.set(problem.code, { problem, actions, shown });
   byId("notices").append(shown);
 }
 
-export const clearNotices = () => byId("notices").replaceChildren();
+/** Write them again where the page's language has changed; otherwise alerts would be announced twice. */
+export function renderNotices() {
+  if (language === spoken()) return;
+  language = spoken();
+  for (const { problem, actions } of [...open.values()]) warn(problem, actions);
+}
+
+export function clearNotices() {
+  for (const { shown } of open.values()) shown.remove();
+  open.clear();
+}
 
 const TOAST_MS = 7000;
 let timer;

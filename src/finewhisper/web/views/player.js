@@ -67,10 +67,12 @@ export class Player {
     this.#waveform.draw();
   }
 
+  /** @returns {boolean} whether there is anything to play */
   toggle() {
-    if (!this.#address) return;
+    if (!this.#address) return false;
     if (this.#media.paused) this.#media.play().catch(() => {}); // its error event says why
     else this.#media.pause();
+    return true;
   }
 
   seek(seconds) {
@@ -84,8 +86,11 @@ export class Player {
     if (this.#media.paused) this.toggle();
   }
 
+  /** @returns {boolean} whether there is anything to play */
   skip(seconds) {
+    if (!this.#address) return false;
     this.seek(Math.min(this.time + seconds, this.#duration));
+    return true;
   }
 
   render() {

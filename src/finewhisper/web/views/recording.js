@@ -118,7 +118,7 @@ export class RecordingView {
     const bar = byId("progress-bar");
     if (progress?.fraction == null) bar.removeAttribute("value");
     else bar.value = progress.fraction;
-    const words = [doing(state, progress, segments)];
+    const words = [doing(state, progress)];
     if (left !== null && state === "working") words.push(t("left", left < MINUTE_S ? t("seconds", Math.max(1, Math.round(left))) : t("minutes", Math.round(left / MINUTE_S))));
     byId("progress-text").textContent = words.join(" · ");
   }
@@ -135,9 +135,9 @@ export class RecordingView {
       return undefined;
     }
     const actions = [];
-    if (passing) actions.push([t("tryNow"), () => this.#queue.hurry(id)], [t("stop"), () => this.#queue.stop(id)]);
-    else if (problem.code === "key") actions.push([t("enterKey"), this.#actions.enterKey], [t("tryAgain"), () => this.#queue.add(id)]);
-    else if (problem.code !== "gone") actions.push([t("tryAgain"), () => this.#queue.add(id)]);
+    if (passing) actions.push(["tryNow", () => this.#queue.hurry(id)], ["stop", () => this.#queue.stop(id)]);
+    else if (problem.code === "key") actions.push(["enterKey", this.#actions.enterKey], ["tryAgain", () => this.#queue.add(id)]);
+    else if (problem.code !== "gone") actions.push(["tryAgain", () => this.#queue.add(id)]);
     return byId("problem").replaceChildren(notice(problem, actions));
   }
 
@@ -176,11 +176,11 @@ const transcript = ({ language, duration, segments }) => ({ language, duration, 
 /** Without its ending and without what file systems do not like. */
 const fileName = (name) => name.replace(/\.[a-z0-9]{2,5}$/i, "").replace(/[\\/:*?"<>|\u0000-\u001f]+/g, "-").trim() || "transcript";
 
-function doing(state, progress, segments) {
+function doing(state, progress) {
   if (state === "waiting") return t("waiting");
   const percent = progress?.fraction == null ? null : Math.round(progress.fraction * 100);
   if (progress?.phase === "send" && percent !== null) return t("uploading", percent);
   if (progress?.phase === "queue") return t("queued");
   if (percent !== null) return t("workingAt", percent);
-  return segments.length ? t("heardUntil", clock(segments.at(-1).end)) : t("working");
+  return progress?.heard ? t("heardUntil", clock(progress.heard)) : t("working");
 }

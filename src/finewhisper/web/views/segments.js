@@ -52,8 +52,11 @@ export class Segments {
     return this.#shown[index]?.start;
   }
 
+  /** @returns {boolean} whether there is a text that may be edited */
   editCurrent() {
-    if (this.#editable && this.#shown.length) this.#edit(Math.max(this.#current, 0));
+    const possible = this.#editable && this.#shown.length > 0;
+    if (possible) this.#edit(Math.max(this.#current, 0));
+    return possible;
   }
 
   #row(segment, index) {

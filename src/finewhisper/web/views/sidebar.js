@@ -9,6 +9,7 @@ const STATES = { waiting: "stateWaiting", working: "stateWorking", failed: "stat
 export class Sidebar {
   #library;
   #remove;
+  #rows = new Map(); // by the recordings' ids
 
   /** @param {import("../library.js").Library} library @param {(id: string) => void} remove */
   constructor(library, remove) {
@@ -32,31 +33,72 @@ export class Sidebar {
   render(shown) {
     const all = this.#library.all;
     byId("no-history").hidden = all.length > 0;
-    byId("sidebar-foot").hidden = !all.length;
     byId("used").textContent = t("used", size(this.#library.bytes, locale()));
-    const held = byId("history").contains(document.activeElement) ? document.activeElement.closest("li")?.dataset.id : null;
-    byId("history").replaceChildren(...all.map((recording) => this.#row(recording, recording.id === shown)));
-    if (held) byId("history").querySelector(`[data-id="${held}"] a`)?.focus();
+    this.#arrange(all.map(({ id }) => id));
+    byId("sidebar-foot").hidden = !all.length;
+    for (const recording of all) this.#rows.get(recording.id).render(recording, recording.id === shown);
   }
 
-  #row(recording, shown) {
-    const { id, name, state, progress } = recording;
-    const facts = make("span", { class: "facts" }, make("span", {}, day(recording.created)));
-    if (recording.duration !== null) facts.append(make("span", {}, clock(recording.duration)));
-    if (state in STATES) facts.append(make("span", { class: "state" }, t(STATES[state])));
-    const link = make("a", { href: `#${id}` }, make("span", { class: "name" }, name), facts);
-    if (shown) link.setAttribute("aria-current", "page");
-    if (state === "working") link.append(bar(progress));
-    const remove = make("button", { type: "button", class: "quiet", onclick: () => this.#remove(id) }, icon("bin"));
-    label(remove, t("remove", name));
-    return make("li", { class: state, "data-id": id }, link, remove);
+  /** @param {string} id */
+  focus(id) {
+    this.#rows.get(id)?.link.focus();
+  }
+
+  /** Rows stay the elements that they are: one of them may be about to be clicked, or have the focus. @param {string[]} ids newest first */
+  #arrange(ids) {
+    for (const id of [...this.#rows.keys()].filter((known) => !ids.includes(known))) this.#drop(id);
+    const list = byId("history");
+    for (const [index, id] of ids.entries()) {
+      if (!this.#rows.has(id)) this.#rows.set(id, new Row(id, this.#remove));
+      const { element } = this.#rows.get(id);
+      if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
+    }
+  }
+
+  /** Whoever goes through the list by keyboard goes on beside what was deleted. */
+  #drop(id) {
+    const { element } = this.#rows.get(id);
+    const next = (element.nextElementSibling ?? element.previousElementSibling)?.querySelector("a") ?? byId("new");
+    if (element.contains(document.activeElement)) next.focus();
+    element.remove();
+    this.#rows.delete(id);
   }
 }
 
-function bar(progress) {
-  const made = make("progress", { max: 1, "aria-hidden": "true" });
-  if (progress?.fraction != null) made.value = progress.fraction;
-  return made;
+class Row {
+  #name = make("span", { class: "name" });
+  #day = make("span");
+  #duration = make("span");
+  #state = make("span", { class: "state" });
+  #bar = make("progress", { max: 1, "aria-hidden": "true" });
+  #remove;
+
+  /** @param {string} id @param {(id: string) => void} remove */
+  constructor(id, remove) {
+    this.link = make("a", { href: `#${id}` }, this.#name, make("span", { class: "facts" }, this.#day, this.#duration, this.#state), this.#bar);
+    this.#remove = make("button", { type: "button", class: "quiet", onclick: () => remove(id) }, icon("bin"));
+    this.element = make("li", {}, this.link, this.#remove);
+  }
+
+  /** @param {import("../library.js").Recording} recording @param {boolean} shown */
+  render({ name, state, progress, created, duration }, shown) {
+    this.element.className = state;
+    write(this.#name, name);
+    write(this.#day, day(created));
+    write(this.#duration, duration === null ? "" : clock(duration));
+    write(this.#state, state in STATES ? t(STATES[state]) : "");
+    if (shown) this.link.setAttribute("aria-current", "page");
+    else this.link.removeAttribute("aria-current");
+    this.#bar.hidden = state !== "working";
+    if (progress?.fraction == null) this.#bar.removeAttribute("value");
+    else this.#bar.value = progress.fraction;
+    label(this.#remove, t("remove", name));
+  }
+}
+
+function write(element, words) {
+  element.hidden = !words;
+  if (element.textContent !== words) element.textContent = words;
 }
 
 /** The time of today's, the date of others. */

@@ -270,6 +270,8 @@ def test_keys(quick_model, waveform: Waveform):
         assert asyncio.run(first("?key=wrong"))["code"] == "authentication_error"
         session = asyncio.run(first("?key=hush"))["session"]
         assert asyncio.run(first(additional_headers={"Authorization": "Bearer hush"}))["type"] == "ready"
+        assert asyncio.run(first(subprotocols=["finewhisper", "finewhisper-key.aHVzaA"]))["type"] == "ready"
+        assert asyncio.run(first(subprotocols=["finewhisper", "finewhisper-key.~"]))["code"] == "authentication_error"
     assert not [line for line in running.log if "hush" in line]
     lines = [line for line in running.log if "WS /v1/listen" in line]
     assert [line.split("/v1/listen ")[1].split()[0] for line in lines[:2]] == ["1008", "1008"]
