@@ -1,8 +1,8 @@
 """How fast is speech turned into text on a CPU, beside the tools that people use, and is the text as good?
 
-Three sets: `captions` (Tux Paint's, 1.4 s on average) and `aishell` (sentences of 4.4 s) with models that finewhisper tuned on them, as
-`train_speed.py` leaves them; `long` (recordings of minutes) with a base model. Every side decodes the same clips with the same weights
-and threads, greedily, in a process of its own:
+Four sets: `captions` (Tux Paint's, 1.4 s on average) and `aishell` (sentences of 4.4 s) with models that finewhisper tuned on them, as
+`train_speed.py` leaves them; `long` (recordings of minutes) with whisper-base, and `long_tiny` (the English ones) with tiny.en. Every
+side decodes the same clips with the same weights and threads, greedily, in a process of its own:
 
 - ours: CTranslate2 int8 through finewhisper's Transcriber, in the context that the model has learnt;
 - faster-whisper on the same folder, one clip after the other and in batches: the faster one counts;
@@ -62,7 +62,7 @@ PEERS = {
     "whispercpp": ("whispercpp", "whispercpp_audio_ctx"),
     "transformers": ("transformers",),
 }
-SETS = ("captions", "aishell", "long")
+SETS = ("captions", "aishell", "long", "long_tiny")
 COLD_START_S = 8.0
 
 
@@ -76,7 +76,7 @@ class Speech:
 
     @property
     def long(self) -> bool:
-        return self.name == "long"
+        return self.name.startswith("long")
 
     @property
     def audio_s(self) -> float:
@@ -95,7 +95,7 @@ class Side:
 def speech(name: str, arguments: argparse.Namespace) -> Speech:
     """A set with its model, at most --limit clips spread over it. Raises: FinewhisperError."""
     model = ModelFolder.open(vars(arguments)[f"{name}_model"], "transformers").path
-    if name == "long":
+    if name.startswith("long"):
         rows = manifest.read(arguments.data / "longform" / "manifest.jsonl")
         multilingual = Vocabulary.load(model).multilingual
         rows = sorted((row for row in rows if multilingual or row.language == "en"), key=Utterance.length_s)
@@ -296,6 +296,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--captions-model", type=Path, default=tuned / "captions" / "ours-80", help="a Hugging Face folder tuned on them")
     parser.add_argument("--aishell-model", type=Path, default=tuned / "aishell" / "ours-80", help="a Hugging Face folder tuned on it")
     parser.add_argument("--long-model", type=Path, default=Path("models/whisper-base"))
+    parser.add_argument("--long-tiny-model", type=Path, default=Path("models/whisper-tiny.en"))
     parser.add_argument("--captions", type=Path, default=Path("runs/demo/data"), help="folder of captions, as make demo makes it")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with aishell_sample_zh and longform")
     parser.add_argument("--work", type=Path, default=Path("runs/transcribe_speed"), help="folder for the copies")
