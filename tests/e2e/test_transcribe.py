@@ -29,7 +29,8 @@ JFK = "And so, my fellow Americans, ask not what your country can do for you, as
 
 
 def transcribe(model: Path, *arguments: str | Path, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "finewhisper", "transcribe", *map(str, arguments), "-m", str(model), "--precision", "int8"]
+    precision = ["--precision", "int8"] if (model / "model.bin").exists() else []  # the other kinds compute in what they are stored in
+    command = [sys.executable, "-m", "finewhisper", "transcribe", *map(str, arguments), "-m", str(model), *precision]
     return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, timeout=300, check=False)
 
 
@@ -82,6 +83,13 @@ def test_one_recording_goes_to_standard_output(tiny_en_ct2_model: Path, talks: P
     assert is_jfk(done.stdout.decode())
     assert done.stderr == b""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["ggml", "onnx"])
+def test_copies_for_other_programs_are_models_too(kind: str, talks: Path, tmp_path: Path, request: pytest.FixtureRequest):
+    done = transcribe(request.getfixturevalue(f"tiny_en_{kind}_model"), talks / "b.mp3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    assert is_jfk(done.stdout.decode())
 
 
 def test_standard_input_in_a_format_of_choice(tiny_en_ct2_model: Path, talks: Path, tmp_path: Path):

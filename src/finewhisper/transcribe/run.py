@@ -14,7 +14,7 @@ from typing import Any
 from finewhisper import audio, long_audio
 from finewhisper.audio import WINDOW_S, Seconds, Waveform
 from finewhisper.cues import Layout
-from finewhisper.engines import load_engine
+from finewhisper.engines import KINDS, load_engine
 from finewhisper.errors import AudioError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.model import ModelFolder
@@ -169,7 +169,7 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
     Args:
         side_by_side: there are more windows than one.
     """
-    folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
+    folder = ModelFolder.open(config.model, *KINDS)
     parallel = side_by_side and not config.sequential
     engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=parallel)
     if config.full_windows:
