@@ -1,4 +1,4 @@
-"""The one progress bar: a rate and the time left on a terminal, a line now and then in a log file."""
+"""The one progress bar: a rate and the time left on a terminal, a line now and then in a log file; in the reader's language."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from finewhisper.messages import local
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,10 +33,10 @@ def bar(description: str, total: float | None, unit: str, *, layout: str | None 
     """
     interval_s = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(
-        desc=description,
+        desc=local(description),
         total=total,
         bar_format=layout,
-        unit=unit,
+        unit=local(unit),
         unit_scale=unit == "B",
         mininterval=interval_s,
         dynamic_ncols=sys.stderr.isatty(),
