@@ -25,11 +25,12 @@ def silence() -> None:
     _silent = True
 
 
-def bar(description: str, total: float | None, unit: str, *, layout: str | None = None) -> tqdm:  # type: ignore[type-arg]
+def bar(description: str, total: float | None, unit: str, *, layout: str | None = None, smoothing: float = 0.1) -> tqdm:  # type: ignore[type-arg]
     """A bar to update by hand, written to standard error so that standard output stays clean for results; "B" counts bytes.
 
     Args:
         layout: tqdm's ``bar_format``, where the usual one does not say it.
+        smoothing: how much the time left follows the last updates; 0 where they come in bursts, whose mean alone means something.
     """
     interval_s = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(
@@ -41,7 +42,7 @@ def bar(description: str, total: float | None, unit: str, *, layout: str | None 
         mininterval=interval_s,
         dynamic_ncols=sys.stderr.isatty(),
         file=sys.stderr,
-        smoothing=0.1,
+        smoothing=smoothing,
         disable=_silent,
     )
 

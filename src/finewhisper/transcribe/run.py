@@ -226,7 +226,7 @@ def _progress(total_s: Seconds) -> AbstractContextManager[Any]:
     if total_s < _WORTH_A_BAR_S:
         return nullcontext()
     layout = "{{l_bar}}{{bar}}| {{n:.0f}}/{{total:.0f}} s of audio [{{elapsed}} so far, {{remaining}} left{{postfix}}]"
-    return bar("transcribe", total_s, "s", layout=say(layout))
+    return bar("transcribe", total_s, "s", layout=say(layout), smoothing=0.0)
 
 
 def _duration(path: Path | None) -> Seconds:
