@@ -23,6 +23,9 @@ hypothesis.settings.load_profile("shared machine")
 # A job started in the background by a shell ignores Ctrl-C, and so would every child that a test starts to press it on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What commands print is looked at in English, whatever the language of the machine.
+os.environ["LC_ALL"] = "C.UTF-8"
+
 CACHE = Path(os.environ.get("FINEWHISPER_TEST_CACHE", Path(__file__).parent.parent / ".cache"))
 
 

@@ -8,10 +8,12 @@ to standard error about every irregular file and refuses whole ones that carry n
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -45,11 +47,15 @@ ROUNDING_S = 0.05
 Source = Path | bytes | BinaryIO
 _Handle = Path | BinaryIO
 
+_FORMATS_STEP = "give a WAV, FLAC, MP3, OGG, Opus, M4A or WebM file"
+
 _HEAD_BYTES = 4096  # enough to tell the format
 _LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"NIST_1A")
 _KNOWN_FRAMES = 1 << 48  # libsndfile's "nobody knows" is near 2**63, as in a FLAC file written to a pipe
 _UNKNOWN_SIZE = 0x7FFF_0000  # a WAV file written to a pipe states about this many bytes or more, whatever it holds
 _SLACK_S = 0.25  # lossy formats lose up to a few frames at either end; more than this is damage
+_LOWEST_RATE = 1_000  # samples per second; less is a damaged header, and would become many times as many samples
+_BLOCK_SAMPLES = 1 << 23  # of all channels, read at once: a header may claim more than any memory holds
 _SEEK_MARGIN_S = 1.0  # FFmpeg lands near the place, and a lossy decoder needs some packets to settle
 
 
@@ -73,6 +79,7 @@ def read(source: Source, start_s: Seconds = 0.0, end_s: Seconds | None = None) -
         raise AudioError(f"{name}: ends at {at_s:.2f} s, before the slice from {start_s:g} s to {end_s:g} s does; correct its times")
     if not np.isfinite(samples).all():
         raise AudioError(f"{name}: holds samples that are not numbers (NaN or infinity); convert or record it again")
+    _refuse_slow(name, rate)
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
     return np.ascontiguousarray(samples, dtype=np.float32)
@@ -152,6 +159,12 @@ def _cut_short(name: str, promised_s: Seconds, found_s: Seconds) -> AudioError:
     )
 
 
+def _refuse_slow(name: str, rate: int) -> None:
+    """Refuse a rate at which nobody records, before it is resampled."""
+    if rate < _LOWEST_RATE:
+        raise AudioError(f"{name}: its header claims {rate} samples a second, fewer than {_LOWEST_RATE}; it is damaged, copy it again")
+
+
 def _read_soundfile(handle: _Handle, name: str, start_s: Seconds, end_s: Seconds | None) -> tuple[Waveform, int] | None:
     """The slice through libsndfile; None where it cannot read the file or does not know how long it is."""
     try:
@@ -162,13 +175,24 @@ def _read_soundfile(handle: _Handle, name: str, start_s: Seconds, end_s: Seconds
             last = stream.frames if end_s is None else min(round(end_s * stream.samplerate), stream.frames)
             if first:
                 stream.seek(first)
-            samples = stream.read(max(last - first, 0), dtype="float32", always_2d=True)
+            samples = _mono(stream, max(last - first, 0))
             if len(samples) < last - first:
                 raise _cut_short(name, stream.frames / stream.samplerate, (first + len(samples)) / stream.samplerate)
             _refuse_cut_short(handle, name, stream)
-            return samples.mean(axis=1), stream.samplerate
+            return samples, stream.samplerate
     except soundfile.LibsndfileError:
         return None  # not a format of its own, or one of the whole Opus files that it calls malformed
+
+
+def _mono(stream: soundfile.SoundFile, count: int) -> Waveform:
+    """The next ``count`` samples, channels averaged; fewer where the data end before the header says."""
+    pieces: list[Waveform] = [np.zeros(0, np.float32)]
+    most = max(_BLOCK_SAMPLES // stream.channels, 1)
+    while count > 0 and len(block := stream.read(min(count, most), dtype="float32", always_2d=True)):
+        with np.errstate(all="ignore"):  # what is no number is told of in our words
+            pieces.append(block.mean(axis=1))
+        count -= len(block)
+    return np.concatenate(pieces)
 
 
 def _refuse_cut_short(handle: _Handle, name: str, info: Any) -> None:
@@ -207,26 +231,60 @@ def _last_page_is_whole(handle: _Handle) -> bool:
     return len(sizes) == page[_OGG_PAGE_HEADER - 1] and len(page) >= _OGG_PAGE_HEADER + len(sizes) + sum(sizes)
 
 
+class _Seekable:
+    """A binary stream as FFmpeg expects one: seeking to a place that a damaged header names is an answer, not an exception."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read, self.tell, self._seek = stream.read, stream.tell, stream.seek
+        self.name = str(getattr(stream, "name", ""))  # its ending helps to tell the format
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """The new place, or FFmpeg's number for an impossible one."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return -errno.EINVAL
+
+
+@cache
+def _audio_decoders() -> str:
+    """FFmpeg's names of all decoders for sound, comma-separated."""
+    import av
+
+    names = []
+    for name in sorted(av.codecs_available):
+        try:
+            if av.Codec(name, "r").type == "audio":
+                names.append(name)
+        except av.codec.codec.UnknownCodecError:  # it can only be written
+            continue
+    return ",".join(names)
+
+
 @contextmanager
 def _av_open(handle: _Handle, name: str) -> Iterator[tuple[InputContainer, AudioStream]]:
     """The file through FFmpeg, and its first audio stream.
 
-    FFmpeg gets the open file and may open nothing else: a playlist would have it read others, wherever it names them.
+    FFmpeg gets the open file and may open nothing else: a playlist would have it read others, wherever it names them. Nor may it decode
+    pictures, which it would do to learn more about a film or a cover: a picture of some kilobytes can take all memory.
     """
     import av  # a quarter of a second to import, and only some formats need it
 
+    options = {"protocol_whitelist": "none", "codec_whitelist": _audio_decoders()}
     try:
         with (
             handle.open("rb") if isinstance(handle, Path) else nullcontext(handle) as source,
-            av.open(source, options={"protocol_whitelist": "none"}, metadata_errors="ignore") as container,
+            av.open(_Seekable(source), options=options, metadata_errors="ignore") as container,
         ):
             if not container.streams.audio:
                 raise AudioError(f"{name}: has no audio track; give a file with sound")
-            yield container, container.streams.audio[0]
-    except av.FFmpegError as error:
-        raise AudioError(
-            f"{name}: cannot be decoded as audio ({error.strerror or error}); give a WAV, FLAC, MP3, OGG, Opus, M4A or WebM file"
-        ) from error
+            known = [stream for stream in container.streams.audio if stream.codec_context is not None]
+            if not known:
+                raise AudioError(f"{name}: its sound is of a kind that cannot be decoded, or the file is damaged; {_FORMATS_STEP}")
+            yield container, known[0]
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{name}: cannot be decoded as audio ({reason}); {_FORMATS_STEP}") from error
 
 
 def _promised_s(container: InputContainer, stream: AudioStream, head: bytes) -> Seconds | None:
@@ -277,6 +335,7 @@ def _av_samples(
             if first_s is None or converter is None:
                 first_s = 0.0 if frame.time is None else frame.time - origin_s
                 rate = frame.sample_rate
+                _refuse_slow(name, rate)
                 converter = Converter(rate)
             pieces.append(converter.frame(frame))
             count += len(pieces[-1])

@@ -14,7 +14,8 @@
     ├── VerificationError       a converted copy that does not say what its source says
     ├── MissingExtraError       an optional dependency that is not installed
     ├── MemoryLimitError        memory that does not hold a batch
-    └── StorageError            a full disk or a folder that cannot be written
+    └── StorageError            a folder that cannot be written
+        └── DiskFullError       a full disk, which nothing else can be written to either
 
 A message names the file, line or flag, the value that was found, and the next step. Anything else that is raised is a defect of
 finewhisper and keeps its traceback.
@@ -92,3 +93,7 @@ class MemoryLimitError(FinewhisperError):
 
 class StorageError(FinewhisperError):
     """The disk is full or the target cannot be written."""
+
+
+class DiskFullError(StorageError):
+    """The disk or the user's share of it is full."""

@@ -12,13 +12,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from finewhisper.errors import StorageError
+from finewhisper.errors import DiskFullError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR}  # the last two: a file where a folder should be
+#: From EEXIST on: a file where a folder should be, a folder where a file should be, and a name that the file system does not take.
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+_LONG_NAME = 200  # bytes; file systems take 255, and a temporary name is longer than its file's
 
 
 def _storage_error(path: Path, error: BaseException) -> StorageError | None:
@@ -31,7 +35,7 @@ def _storage_error(path: Path, error: BaseException) -> StorageError | None:
         told = re.search(r"(?:os error|code:) (\d+)", str(error))
         code = int(told[1]) if told else None
     if code in _FULL:
-        return StorageError(
+        return DiskFullError(
             f"{path}: no space left while writing ({os.strerror(code)}); nothing was kept. Free some space or choose another -o"
         )
     if code in _DENIED:
@@ -54,14 +58,16 @@ def storage_errors(path: Path) -> Iterator[None]:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds, delete it when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    short = path.name if len(os.fsencode(path.name)) < _LONG_NAME else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    temporary = path.with_name(f".{short}.{os.getpid()}.tmp{path.suffix}")
     with storage_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             temporary.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what kept it from being written may keep it from being deleted, and is the error to show
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager

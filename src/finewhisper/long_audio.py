@@ -14,8 +14,6 @@ from finewhisper.errors import AudioError
 from finewhisper.resampling import Converter
 
 _BLOCK_S: Seconds = 30.0
-#: Samples of all channels that are decoded at once: a small file may claim a million samples a second in 255 channels.
-_MOST_SAMPLES = 1 << 23
 
 
 def blocks(path: Path) -> Iterator[Waveform]:
@@ -59,15 +57,16 @@ def _soundfile(path: Path) -> soundfile.SoundFile | None:
 
 def _through_libsndfile(stream: soundfile.SoundFile, path: Path) -> Iterator[Waveform]:
     audio._refuse_cut_short(path, str(path), stream)
+    audio._refuse_slow(str(path), stream.samplerate)
     converter, count = Converter(SAMPLE_RATE), 0
-    most = max(min(round(_BLOCK_S * stream.samplerate), _MOST_SAMPLES // stream.channels), 1)
+    most = max(min(round(_BLOCK_S * stream.samplerate), audio._BLOCK_SAMPLES // stream.channels), 1)
     try:
         while count < stream.frames:
-            samples = stream.read(min(most, stream.frames - count), dtype="float32", always_2d=True)
+            samples = audio._mono(stream, min(most, stream.frames - count))
             if not len(samples):
                 raise audio._cut_short(str(path), stream.frames / stream.samplerate, count / stream.samplerate)
             count += len(samples)
-            yield converter.samples(samples.mean(axis=1), stream.samplerate)
+            yield converter.samples(samples, stream.samplerate)
     except soundfile.LibsndfileError as error:
         raise _damaged(path, count / stream.samplerate, error) from error
     yield converter.rest()
@@ -81,6 +80,7 @@ def _through_ffmpeg(path: Path, head: bytes) -> Iterator[Waveform]:
         promised_s = audio._promised_s(container, stream, head)
         try:
             for frame in container.decode(stream):
+                audio._refuse_slow(str(path), frame.sample_rate)
                 pieces.append(converter.frame(frame))
                 waiting += len(pieces[-1])
                 if waiting >= _BLOCK_S * SAMPLE_RATE:

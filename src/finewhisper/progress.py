@@ -1,4 +1,4 @@
-"""The one progress bar: a rate and the time left on a terminal, a line now and then in a log file."""
+"""The one progress bar: a rate and the time left on a terminal, a line now and then in a log file; in the reader's language."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from finewhisper.messages import local
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,23 +25,24 @@ def silence() -> None:
     _silent = True
 
 
-def bar(description: str, total: float | None, unit: str, *, layout: str | None = None) -> tqdm:  # type: ignore[type-arg]
+def bar(description: str, total: float | None, unit: str, *, layout: str | None = None, smoothing: float = 0.1) -> tqdm:  # type: ignore[type-arg]
     """A bar to update by hand, written to standard error so that standard output stays clean for results; "B" counts bytes.
 
     Args:
         layout: tqdm's ``bar_format``, where the usual one does not say it.
+        smoothing: how much the time left follows the last updates; 0 where they come in bursts, whose mean alone means something.
     """
     interval_s = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(
-        desc=description,
+        desc=local(description),
         total=total,
         bar_format=layout,
-        unit=unit,
+        unit=local(unit),
         unit_scale=unit == "B",
         mininterval=interval_s,
         dynamic_ncols=sys.stderr.isatty(),
         file=sys.stderr,
-        smoothing=0.1,
+        smoothing=smoothing,
         disable=_silent,
     )
 

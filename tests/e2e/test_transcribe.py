@@ -28,9 +28,13 @@ pytestmark = pytest.mark.real
 JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 
 
-def transcribe(model: Path, *arguments: str | Path, cwd: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "finewhisper", "transcribe", *map(str, arguments), "-m", str(model), "--precision", "int8"]
-    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, timeout=300, check=False)
+def transcribe(
+    model: Path, *arguments: str | Path, cwd: Path, stdin: bytes | None = None, locale: str = "C.UTF-8"
+) -> subprocess.CompletedProcess[bytes]:
+    precision = ["--precision", "int8"] if (model / "model.bin").exists() else []  # the other kinds compute in what they are stored in
+    command = [sys.executable, "-m", "finewhisper", "transcribe", *map(str, arguments), "-m", str(model), *precision]
+    environment = os.environ | {"LC_ALL": locale}
+    return subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=300, check=False)
 
 
 def is_jfk(text: str) -> bool:
@@ -84,6 +88,13 @@ def test_one_recording_goes_to_standard_output(tiny_en_ct2_model: Path, talks: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["ggml", "onnx"])
+def test_copies_for_other_programs_are_models_too(kind: str, talks: Path, tmp_path: Path, request: pytest.FixtureRequest):
+    done = transcribe(request.getfixturevalue(f"tiny_en_{kind}_model"), talks / "b.mp3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    assert is_jfk(done.stdout.decode())
+
+
 def test_standard_input_in_a_format_of_choice(tiny_en_ct2_model: Path, talks: Path, tmp_path: Path):
     done = transcribe(tiny_en_ct2_model, "-", "-f", "srt", cwd=tmp_path, stdin=(talks / "more" / "d.webm").read_bytes())
     assert done.returncode == 0, done.stderr.decode()
@@ -120,6 +131,17 @@ def test_a_pattern_writes_beside_the_recordings_and_a_second_run_does_nothing(ti
     third = transcribe(tiny_en_ct2_model, "talks/b.mp3", "-f", "txt", "--overwrite", cwd=tmp_path)
     assert third.returncode == 0
     assert is_jfk((folder / "b.txt").read_text())
+
+
+def test_progress_is_told_in_the_language_of_the_locale(tiny_en_ct2_model: Path, jfk: Waveform, tmp_path: Path):
+    """Percent, the time left and times real time, in Chinese."""
+    soundfile.write(tmp_path / "talk.wav", np.concatenate([jfk, np.zeros(16_000 * 70, np.float32)]), 16_000)
+    done = transcribe(tiny_en_ct2_model, "talk.wav", "-o", "out", cwd=tmp_path, locale="zh_CN.UTF-8")
+    told = done.stderr.decode()
+    assert done.returncode == 0, told
+    assert re.search(r"转写: 100%\|.*\| 音频 81/81 秒 \[已用 \d\d:\d\d，剩余 00:00, \d+\.\d 倍实时速度\]", told), told
+    assert "talk.wav：已写入 out/talk.txt" in told
+    assert re.fullmatch(r"1 个录音，音频 81\.0 秒，用时 .* 倍实时速度）\n", done.stdout.decode()), done.stdout.decode()
 
 
 def test_bad_recordings_do_not_stop_the_others(tiny_en_ct2_model: Path, talks: Path, tmp_path: Path):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import random
 import shutil
+import struct
 import subprocess
 import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import av
@@ -13,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from finewhisper import audio
+from finewhisper import audio, long_audio
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.errors import AudioError
 
@@ -289,3 +294,88 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path):
     for source in (playlist, playlist.read_bytes()):
         with pytest.raises(AudioError, match="cannot be decoded"):
             audio.read(source)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from /proc")
+def test_a_picture_and_a_cover_are_not_decoded(sounds: Path, tmp_path: Path) -> None:
+    """25 million pixels of one colour are a PNG of 73 KB; they would take 75 MB only to be looked at."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = zlib.compressobj(9)
+    pixels = b"".join(rows.compress(bytes(1 + 3 * 5000)) for _ in range(5000)) + rows.flush()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 5000, 5000, 8, 2, 0, 0, 0))
+    picture = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    (tmp_path / "picture.png").write_bytes(picture)
+    frame = b"\0image/png\0\x03\0" + picture
+    tag = b"APIC" + struct.pack(">IH", len(frame), 0) + frame
+    size = bytes(len(tag) >> shift & 127 for shift in (21, 14, 7, 0))
+    (tmp_path / "cover.mp3").write_bytes(b"ID3\x03\0\0" + size + tag + (sounds / "lame.mp3").read_bytes())
+    program = (
+        "import pathlib, re, sys, av; from finewhisper import audio, errors\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+) kB', pathlib.Path('/proc/self/status').read_text())[1])\n"
+        "before = peak()\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "print(len(audio.read(folder / 'cover.mp3')))\n"
+        "try: audio.read(folder / 'picture.png')\n"
+        "except errors.AudioError as error: print('no audio track' in str(error))\n"
+        "print(peak() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    samples, refused, kilobytes = done.stdout.split()
+    assert int(samples) == len(audio.read(sounds / "lame.mp3"))
+    assert refused == "True"
+    assert int(kilobytes) < 30_000
+
+
+def test_what_a_header_only_claims_takes_no_memory(sounds: Path, tmp_path: Path) -> None:
+    raw = bytearray((sounds / "flac.flac").read_bytes())
+    fields = int.from_bytes(raw[18:26], "big") | (1 << 36) - 1  # samples: 69 thousand million, which would take 256 GB
+    raw[18:26] = fields.to_bytes(8, "big")
+    (tmp_path / "claims.flac").write_bytes(raw)
+    tracemalloc.start()
+    try:
+        with pytest.raises(AudioError, match=r"claims\.flac: (is cut short|is damaged|cannot be decoded)"):
+            audio.read(tmp_path / "claims.flac")
+        assert tracemalloc.get_traced_memory()[1] < 80e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("look", [audio.read, lambda path: list(long_audio.blocks(path))])
+def test_a_rate_at_which_nobody_records(tmp_path: Path, look) -> None:
+    """Each of its samples would become 16 000."""
+    soundfile.write(tmp_path / "slow.wav", np.zeros(10_000, np.float32), 1)
+    with pytest.raises(AudioError, match=r"slow\.wav: its header claims 1 samples a second"):
+        look(tmp_path / "slow.wav")
+
+
+@pytest.mark.parametrize("look", [audio.read, audio.duration, lambda path: list(long_audio.blocks(path))])
+def test_a_codec_that_nobody_knows(tmp_path: Path, look) -> None:
+    soundfile.write(tmp_path / "odd.caf", speechlike(SAMPLE_RATE, 0.5), SAMPLE_RATE, format="CAF")
+    (tmp_path / "odd.caf").write_bytes((tmp_path / "odd.caf").read_bytes().replace(b"lpcm", b"zzzz"))
+    with pytest.raises(AudioError, match=r"odd\.caf: its sound is of a kind that cannot be decoded"):
+        look(tmp_path / "odd.caf")
+
+
+def test_damaged_files_are_told_of_in_our_words_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever stands in a header: no other error, no library's words, no warning."""
+    for name in ("aac.m4a", "opus.webm", "lame.mp3"):
+        container, codec, rate, options = AV_FORMATS[name]
+        encode(tmp_path / name, container, codec, rate, options, speechlike(rate, 0.3))
+    for name, container in (("a.wav", "WAV"), ("a.flac", "FLAC"), ("a.ogg", "OGG"), ("a.caf", "CAF"), ("a.aiff", "AIFF")):
+        soundfile.write(tmp_path / name, speechlike(SAMPLE_RATE, 0.3), SAMPLE_RATE, format=container)
+    chance = random.Random(5)  # the same damage every time
+    sources = [(path.name, path.read_bytes()) for path in sorted(tmp_path.iterdir())]
+    for _ in range(160):
+        name, content = chance.choice(sources)
+        damaged = bytearray(content)
+        for _ in range(chance.choice([1, 4, 16])):
+            at = chance.randrange(min(len(content), chance.choice([64, 256, 4096])))
+            damaged[at : at + 4] = chance.choice([b"\xff" * 4, b"\0" * 4, chance.randbytes(4)])
+        (tmp_path / f"damaged-{name}").write_bytes(damaged)
+        for look in (audio.duration, audio.read, lambda path: list(long_audio.blocks(path))):
+            with contextlib.suppress(AudioError):
+                look(tmp_path / f"damaged-{name}")
+    assert capfd.readouterr().err == ""

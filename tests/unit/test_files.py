@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finewhisper.errors import StorageError
+from finewhisper.errors import DiskFullError, StorageError
 from finewhisper.files import atomic_file, atomic_folder, require_absent, sha256
 
 
@@ -64,6 +64,24 @@ def test_errors_of_the_disk_name_the_output(tmp_path: Path, error: Exception, wo
     with pytest.raises(StorageError, match=words) as caught, atomic_file(tmp_path / "a.txt"):
         raise error
     assert "a.txt" in str(caught.value)
+
+
+def test_a_full_disk_is_told_from_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError), atomic_file(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "full")
+    for path in (tmp_path / ("x" * 300), tmp_path / "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(StorageError, match="cannot be written") as caught, atomic_file(path) as temporary:
+            temporary.touch()
+        assert not isinstance(caught.value, DiskFullError)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_the_longest_name_that_a_file_may_have(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".txt")
+    with atomic_file(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
 
 
 def test_other_errors_keep_their_own_face(tmp_path: Path) -> None:

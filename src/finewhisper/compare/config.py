@@ -17,7 +17,7 @@ class CompareConfig(Config):
     """
 
     models: Annotated[tuple[Path, ...], Flag(positional=True)]
-    """Folders of the models, Hugging Face or CTranslate2, the base first."""
+    """Folders of the models, Hugging Face, CTranslate2, ggml or ONNX, the base first."""
     manifest: tuple[Path, ...]
     """Manifests to measure on; every line should say its language, else it is detected."""
     output: Annotated[Path, Flag(alias="-o")]

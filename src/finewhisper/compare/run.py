@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from finewhisper.compare.config import CompareConfig
-from finewhisper.engines import load_engine
+from finewhisper.engines import KINDS, load_engine
 from finewhisper.files import atomic_folder, require_absent, sha256
 from finewhisper.matrix import Matrix, Row, SpeechSet, measure, read_sets, setting, short_names
 from finewhisper.matrix_plot import plot
@@ -35,7 +35,7 @@ def run(config: CompareConfig) -> CompareResult:
         FinewhisperError: a model or a manifest cannot be used, or the output is there already.
     """
     require_absent(config.output, replace=config.overwrite)
-    folders = [ModelFolder.open(path, "transformers", "ctranslate2") for path in config.models]
+    folders = [ModelFolder.open(path, *KINDS) for path in config.models]
     sets = read_sets(config.manifest, config.limit)
     names = config.names or short_names(config.models)
     matrix = Matrix(sets, tuple(_row(name, folder, sets, config) for name, folder in zip(names, folders, strict=True)))
@@ -63,5 +63,5 @@ def _json(matrix: Matrix, folders: list[ModelFolder], config: CompareConfig) -> 
         "manifests": {speech.name: sha256(path) for speech, path in zip(matrix.sets, config.manifest, strict=True)},
         "fingerprints": {row.name: folder.fingerprint() for row, folder in zip(matrix.rows, folders, strict=True)},
         "limit": config.limit,
-        "versions": versions("ctranslate2", "torch", "transformers", "whisper-normalizer", "jiwer"),
+        "versions": versions("ctranslate2", "torch", "transformers", "pywhispercpp", "onnxruntime", "whisper-normalizer", "jiwer"),
     }

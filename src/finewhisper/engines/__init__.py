@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from finewhisper.engines.base import Engine
 from finewhisper.errors import UnsupportedError
-from finewhisper.model import ModelFolder
+from finewhisper.model import Kind, ModelFolder
 
 ENGINES = ("transformers", "ctranslate2", "whispercpp", "onnx")
+#: The kinds of folders that they run.
+KINDS: tuple[Kind, ...] = ("transformers", "ctranslate2", "ggml", "onnx")
 
 
 def load_engine(
@@ -48,4 +50,4 @@ def load_engine(
     raise UnsupportedError(f"{folder.path}: an adapter cannot be run by itself; merge it: finewhisper merge {folder.path} -o MERGED")
 
 
-__all__ = ["ENGINES", "Engine", "load_engine"]
+__all__ = ["ENGINES", "KINDS", "Engine", "load_engine"]

@@ -80,9 +80,9 @@ class Engine(ABC):
         for frames, members in self._by_context(waveforms, options).items():
             for first in range(0, len(members), options.batch_size):
                 batch = members[first : first + options.batch_size]
-                features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
-                clips = [waveforms[index] for index in batch]
                 with memory_errors(len(batch)):
+                    features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
+                    clips = [waveforms[index] for index in batch]
                     results.update(zip(batch, self._decode(features, clips, options), strict=True))
         return [results[index] for index in range(len(waveforms))]
 
@@ -109,11 +109,19 @@ class Engine(ABC):
         return context_frames(max(duration_s, UNTAUGHT_S - UNTAUGHT_MARGIN_S), UNTAUGHT_MARGIN_S)
 
     def detect_languages(self, waveforms: Sequence[Waveform]) -> list[dict[str, float]]:
-        """The probability of each language code for each clip of up to 30 s; an English-only model knows one."""
+        """The probability of each language code for each clip of up to 30 s; an English-only model knows one.
+
+        Raises:
+            MemoryLimitError: memory does not even hold one clip.
+        """
         if not self.vocabulary.multilingual:
             return [{"en": 1.0}] * len(waveforms)
-        features = [log_mel(pad_samples(waveform, self.frames(waveform)), self.n_mels) for waveform in waveforms]
-        return [self._detect_languages(clip[np.newaxis])[0] for clip in features]
+        found = []
+        for waveform in waveforms:
+            with memory_errors(1):
+                features = log_mel(pad_samples(waveform, self.frames(waveform)), self.n_mels)
+                found += self._detect_languages(features[np.newaxis])
+        return found
 
     @abstractmethod
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:

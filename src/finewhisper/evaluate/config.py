@@ -21,7 +21,7 @@ class EvaluateConfig(Config):
     """
 
     model: Annotated[Path, Flag(positional=True)]
-    """Folder of the model: Hugging Face, CTranslate2 or ggml."""
+    """Folder of the model: Hugging Face, CTranslate2, ggml or ONNX."""
     manifest: Path
     """Manifest with the utterances and what is said in them."""
     output: Annotated[Path, Flag(alias="-o")]

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from finewhisper import manifest
 from finewhisper.audio import Seconds
-from finewhisper.engines import Engine, load_engine
+from finewhisper.engines import KINDS, Engine, load_engine
 from finewhisper.errors import ManifestError
 from finewhisper.evaluate import clips, report, table
 from finewhisper.evaluate.baseline import RESULT_NAME, Baseline
@@ -29,7 +29,7 @@ from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Transcript, written_language
 
 #: Whose versions can change a score.
-_PACKAGES = ("ctranslate2", "torch", "transformers", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
+_PACKAGES = ("ctranslate2", "torch", "transformers", "pywhispercpp", "onnxruntime", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
 
 _ROUNDING_S = 1e-3  # sums of many durations differ by the order of adding
 
@@ -41,7 +41,7 @@ def run(config: EvaluateConfig) -> Evaluation:
         FinewhisperError: the model, the manifest, a clip of it (unless ``skip_bad``) or the baseline cannot be used.
     """
     require_absent(config.output, replace=config.overwrite)
-    folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
+    folder = ModelFolder.open(config.model, *KINDS)
     if config.context_sweep:
         require_short_contexts(folder)
     curves = Curves.read(config.model)

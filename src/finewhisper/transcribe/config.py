@@ -27,7 +27,7 @@ class TranscribeConfig(Config):
     files: Annotated[tuple[str, ...], Flag(positional=True)]
     """Recordings: files, folders (searched for audio and video), quoted patterns such as "talks/**/*.mp3", or - for standard input."""
     model: Annotated[Path, Flag(alias="-m")]
-    """Folder of the model: Hugging Face, CTranslate2 or ggml."""
+    """Folder of the model: Hugging Face, CTranslate2, ggml or ONNX."""
     output: Annotated[Path | None, Flag(alias="-o")] = None
     """Folder for the results, or - for standard output; default: beside each recording."""
     format: Annotated[tuple[Format, ...], Flag(alias="-f")] = ()

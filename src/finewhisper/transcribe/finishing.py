@@ -43,9 +43,9 @@ class Finishing:
         return finished
 
     def rest(self) -> list[Segment]:
-        """What was held back, unless it compresses as only loops do."""
+        """What was held back, unless it compresses as only loops do; a long sentence compresses as much when it is said twice."""
         run, self._run = self._run, []
-        looping = len(run) > 1 and compression_ratio(" ".join(segment.text for segment, _ in run)) > LOOP_RATIO
+        looping = len(run) >= _TIMES and compression_ratio(" ".join(segment.text for segment, _ in run)) > LOOP_RATIO
         return [] if looping else [self._finished(segment, duration_s) for segment, duration_s in run[1:]]
 
     def _finished(self, segment: Segment, duration_s: Seconds) -> Segment:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,14 @@ from typing import Any
 from finewhisper import audio, long_audio
 from finewhisper.audio import WINDOW_S, Seconds, Waveform
 from finewhisper.cues import Layout
-from finewhisper.engines import load_engine
-from finewhisper.errors import AudioError, UsageError
+from finewhisper.engines import KINDS, load_engine
+from finewhisper.errors import AudioError, DiskFullError, FinewhisperError, UsageError
 from finewhisper.files import atomic_file
+from finewhisper.messages import say
 from finewhisper.model import ModelFolder
 from finewhisper.progress import bar, in_threads, note
 from finewhisper.transcribe.config import TranscribeConfig
-from finewhisper.transcribe.files import STANDARD_INPUT, Recording, destinations, find
+from finewhisper.transcribe.files import STANDARD_INPUT, Recording, destinations, find, unwritable
 from finewhisper.transcribe.reels import Clip
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcribe.wording import changed, changes
@@ -60,22 +63,23 @@ class _Task:
 
 
 def run(config: TranscribeConfig) -> str | None:
-    """Transcribe every recording that can be read.
+    """Transcribe every recording that can be read, and write what can be written.
 
     Returns:
         The text, where it goes to standard output; else one line saying what was done.
 
     Raises:
-        AudioError: some recordings could not be read; the others are done.
+        AudioError: some recordings could not be read or their results not be written; the others are done, and a text for standard
+            output is printed.
         UsageError: ``-`` for the output and several recordings or formats, or an option that the model cannot honour.
         ModelError, UnsupportedError, MissingExtraError: as :func:`finewhisper.engines.load_engine`.
-        StorageError: a result could not be written.
+        DiskFullError: a result could not be written, nor could any other be.
     """
     started_s = time.monotonic()
     recordings, problems = find(config.files)
     named = len(recordings) + len(problems)
     printed = _is_printed(config, recordings, problems)
-    tasks = [_Task(recording, {}) for recording in recordings] if printed else _open_tasks(config, recordings)
+    tasks = [_Task(recording, {}) for recording in recordings] if printed else _open_tasks(config, recordings, problems)
     texts: list[str] = []
     heard_s = 0.0
     layout = Layout(config.max_line_width, config.max_line_count)
@@ -86,13 +90,27 @@ def run(config: TranscribeConfig) -> str | None:
         if printed:
             texts.append(WRITERS[printed](transcript, layout))
         else:
-            task.write(transcript, layout)
-            note(f"{task.recording.name}: wrote {', '.join(map(str, task.targets.values()))}")
+            _write(task, transcript, layout, problems)
+    text = "".join(texts).rstrip("\n")
     if problems:
+        if texts:
+            print(text, flush=True)
         raise _failure(problems, named)
     if printed:
-        return "".join(texts).rstrip("\n")
+        return text
     return _summary(len(tasks), len(recordings) - len(tasks), heard_s, time.monotonic() - started_s)
+
+
+def _write(task: _Task, transcript: Transcript, layout: Layout, problems: list[str]) -> None:
+    """Write the results of one recording, or add to ``problems`` why not. Raises: DiskFullError."""
+    try:
+        task.write(transcript, layout)
+    except DiskFullError:
+        raise
+    except Exception as error:
+        problems.append(_problem(task.recording, error))
+    else:
+        note(say("{name}: wrote {files}", name=task.recording.name, files=_listed(task.targets.values())))
 
 
 def _is_printed(config: TranscribeConfig, recordings: list[Recording], problems: list[str]) -> str | None:
@@ -105,20 +123,27 @@ def _is_printed(config: TranscribeConfig, recordings: list[Recording], problems:
         return None
     from_input = bool(recordings) and recordings[0].path is None
     if not config.format:
-        one_file = config.files[0] == STANDARD_INPUT or Path(config.files[0]).is_file()
+        one_file = config.files[0] == STANDARD_INPUT or os.path.isfile(config.files[0])  # noqa: PTH113 - pathlib may raise
         return "txt" if one_file else None
     return config.format[0] if from_input and len(config.format) == 1 else None
 
 
-def _open_tasks(config: TranscribeConfig, recordings: list[Recording]) -> list[_Task]:
-    """What is still to be written: results that are there are left alone unless they may be replaced."""
+def _open_tasks(config: TranscribeConfig, recordings: list[Recording], problems: list[str]) -> list[_Task]:
+    """What is still to be written: results that are there are left alone unless they may be replaced.
+
+    What cannot be written is added to ``problems`` now, before time is spent on it.
+    """
     tasks = []
     for recording, targets in zip(recordings, destinations(recordings, config.output, config.format or ("txt",)), strict=True):
-        kept = [] if config.overwrite else [path for path in targets.values() if path.exists()]
+        kept = [] if config.overwrite else [path for path in targets.values() if os.path.isfile(path)]  # noqa: PTH113
         if kept:
-            note(f"{recording.name}: skipped {', '.join(map(str, kept))}, which is there already; --overwrite replaces it")
+            text = "{name}: skipped {files}, which is there already; --overwrite replaces it"
+            note(say(text, name=recording.name, files=_listed(kept)))
         missing = {name: path for name, path in targets.items() if path not in kept}
-        if missing:
+        refused = next(filter(None, map(unwritable, missing.values())), None)
+        if refused is not None:
+            problems.append(refused)
+        elif missing:
             tasks.append(_Task(recording, missing))
     return tasks
 
@@ -138,8 +163,8 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
             for task, length_s in zip(tasks, lengths_s, strict=True):
                 try:
                     clip = pieces(task) if length_s > _LONG_S else task.read()
-                except AudioError as error:
-                    problems.append(str(error))
+                except Exception as error:
+                    problems.append(_problem(task.recording, error))
                 else:
                     read.append(task)
                     languages.append(config.spoken_in(task.recording.path))
@@ -148,14 +173,15 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
         def pieces(task: _Task) -> Iterator[Waveform]:
             try:
                 yield from long_audio.blocks(task.recording.path or Path())
-            except AudioError as error:  # what was heard so far is not the recording
-                problems.append(str(error))
+            except Exception as error:  # what was heard so far is not the recording
+                problems.append(_problem(task.recording, error))
                 broken.add(task)
 
         def advance(seconds: Seconds) -> None:
             if shown is not None:
                 shown.update(seconds)
-                shown.set_postfix_str(f"{shown.n / max(time.time() - shown.start_t, 1e-3):.1f} times real time", refresh=False)
+                speed = shown.n / max(time.time() - shown.start_t, 1e-3)
+                shown.set_postfix_str(say("{speed:.1f} times real time", speed=speed), refresh=False)
 
         for transcript in transcriber.transcribe_clips(clips(), languages=iter(languages), progress=advance):
             task = read.popleft()
@@ -169,7 +195,7 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
     Args:
         side_by_side: there are more windows than one.
     """
-    folder = ModelFolder.open(config.model, "transformers", "ctranslate2")
+    folder = ModelFolder.open(config.model, *KINDS)
     parallel = side_by_side and not config.sequential
     engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=parallel)
     if config.full_windows:
@@ -199,15 +225,30 @@ def _progress(total_s: Seconds) -> AbstractContextManager[Any]:
     """A bar over seconds of audio where there is enough of it to wait for."""
     if total_s < _WORTH_A_BAR_S:
         return nullcontext()
-    return bar("transcribe", total_s, "s", layout="{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}{postfix}]")
+    layout = "{{l_bar}}{{bar}}| {{n:.0f}}/{{total:.0f}} s of audio [{{elapsed}} so far, {{remaining}} left{{postfix}}]"
+    return bar("transcribe", total_s, "s", layout=say(layout), smoothing=0.0)
 
 
 def _duration(path: Path | None) -> Seconds:
     """From the header; 0 where that does not say, as reading the file will say what is wrong with it."""
     try:
         return 0.0 if path is None else audio.duration(path)
-    except AudioError:
+    except Exception:
         return 0.0
+
+
+def _problem(recording: Recording, error: Exception) -> str:
+    """What to tell of an error that concerns one recording; one that nobody foresaw is shown with its traceback, too."""
+    if isinstance(error, FinewhisperError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{recording.name}: memory does not hold it; cut it into shorter recordings"
+    note("".join(traceback.format_exception(error)).rstrip())
+    return f"{recording.name}: failed with {type(error).__name__} ({error}), a defect of finewhisper; please report the traceback above"
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _failure(problems: list[str], named: int) -> AudioError:
@@ -219,7 +260,9 @@ def _failure(problems: list[str], named: int) -> AudioError:
 
 def _summary(done: int, skipped: int, heard_s: Seconds, took_s: Seconds) -> str:
     if not done:
-        return f"nothing to do: the results of {skipped} recording{'s' * (skipped != 1)} are there already"
-    left = f", {skipped} skipped" if skipped else ""
-    speed = f"{heard_s:.1f} s of audio in {took_s:.1f} s ({heard_s / took_s:.1f} times real time)"
-    return f"{done} recording{'s' * (done != 1)}, {speed}{left}"
+        some = "nothing to do: the results of {count} recordings are there already"
+        return say("nothing to do: the results of 1 recording are there already") if skipped == 1 else say(some, count=skipped)
+    recordings = say("1 recording") if done == 1 else say("{count} recordings", count=done)
+    line = "{recordings}, {heard:.1f} s of audio in {took:.1f} s ({speed:.1f} times real time)"
+    left = say(", {count} skipped", count=skipped) if skipped else ""
+    return say(line, recordings=recordings, heard=heard_s, took=took_s, speed=heard_s / took_s) + left

@@ -6,13 +6,11 @@ from dataclasses import replace
 
 from finewhisper.audio import SAMPLE_RATE, WINDOW_SAMPLES, Seconds, Waveform
 from finewhisper.transcribe.vad import Span
-from finewhisper.transcribe.windows import left_over
+from finewhisper.transcribe.windows import LEAST_S, left_over
 from finewhisper.transcript import Transcript
 
 #: A phrase that ends this close to the end of a full window has no end of its own: it goes on behind it.
 _CUT_OFF_S: Seconds = 0.1
-#: A window that would bring less than this is done with as a whole: nothing may keep the program at one place.
-_LEAST_S: Seconds = 1.0
 
 
 def settled(transcript: Transcript, waveform: Waveform) -> tuple[Transcript, Seconds]:
@@ -24,8 +22,8 @@ def settled(transcript: Transcript, waveform: Waveform) -> tuple[Transcript, Sec
     duration_s = len(waveform) / SAMPLE_RATE
     segments = transcript.segments
     full = len(waveform) == WINDOW_SAMPLES
-    if full and len(segments) > 1 and segments[-1].end_s > duration_s - _CUT_OFF_S and segments[-1].start_s > _LEAST_S:
+    if full and len(segments) > 1 and segments[-1].end_s > duration_s - _CUT_OFF_S and segments[-1].start_s > LEAST_S:
         return replace(transcript, segments=segments[:-1]), segments[-1].start_s
-    if segments and segments[-1].end_s > _LEAST_S and left_over(waveform, Span(0, len(waveform)), segments[-1].end_s):
+    if segments and segments[-1].end_s > LEAST_S and left_over(waveform, Span(0, len(waveform)), segments[-1].end_s):
         return transcript, segments[-1].end_s
     return transcript, duration_s

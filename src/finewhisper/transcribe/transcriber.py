@@ -21,7 +21,7 @@ from finewhisper.transcribe.listener import Listener, by_halves, windows_togethe
 from finewhisper.transcribe.reels import Clip, Reel, Tape, Window, reels
 from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
-from finewhisper.transcribe.windows import LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
+from finewhisper.transcribe.windows import LEAST_S, LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.vocabulary import language_code
 
@@ -31,6 +31,8 @@ Progress = Callable[[Seconds], None]
 #: How many batches of 30 s windows are collected before they are sorted and decoded: with 16 windows a batch, 16 minutes of audio
 #: (61 MB). More makes batches of like lengths, and so wastes fewer decoder steps; less gives results sooner.
 _LOOK_AHEAD_BATCHES = 2
+#: At most this much is collected (460 MB), however many windows a batch may hold.
+_LOOK_AHEAD_S: Seconds = 7200.0
 #: A language is taken from the first window that is this sure of it, else from the average of the first few windows.
 _SURE, _LANGUAGE_WINDOWS = 0.5, 4
 #: Windows whose text is told to the next one; more would not fit into the 223 tokens of a prompt.
@@ -70,6 +72,7 @@ class _Job:
     previous: str = ""  #: what was said before it, where windows are decoded in turn
     way: _Way | None = None  #: how it is decoded again; None: for the first time, as the options say
     tried: tuple[Transcript, ...] = ()  #: what was heard in it so far
+    crept: bool = False  #: it follows a window of which the model wrote next to nothing
 
     @property
     def waveform(self) -> Waveform:
@@ -123,7 +126,7 @@ class Transcriber:
         """
         waiting: deque[_Recording] = deque()  # those that are not yet yielded
         jobs: list[_Job] = []
-        limit_s = _LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S
+        limit_s = min(_LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S, _LOOK_AHEAD_S)
         spoken = itertools.repeat(None) if languages is None else languages
         for clip, language in zip(clips, spoken, strict=languages is not None):
             waiting.append(self._recording(language))
@@ -275,10 +278,13 @@ class Transcriber:
         recording.open_windows -= 1
         if not (self.options.timestamps and transcript.segments):
             return []
+        crept = transcript.segments[-1].end_s <= LEAST_S
+        if crept and job.crept:  # a second time: it would go on so to the end, in dozens of windows
+            return []
         spans = left_over(job.waveform, Span(0, len(job.waveform)), transcript.segments[-1].end_s)
         recording.open_windows += len(spans)
         recording.language = recording.language or transcript.language
-        return [_Job(recording, job.window.part(span)) for span in spans]
+        return [_Job(recording, job.window.part(span), crept=crept) for span in spans]
 
     def _batches(self, jobs: list[_Job]) -> Iterator[tuple[list[_Job], str | None]]:
         """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all.

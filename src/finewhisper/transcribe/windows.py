@@ -23,6 +23,8 @@ LONGEST_UNTAUGHT_S: Seconds = 23.0
 _EARLIEST = 0.8
 #: Less speech than this after a model's last word is taken for the imprecision of its times.
 _LEFT_OVER_S = 1.0
+#: A window of which less than this has been heard brings next to nothing: no model may keep the program at one place.
+LEAST_S: Seconds = 1.0
 #: The stretch over which loudness is taken when a cut has to be made within speech.
 _QUIET_S = 0.1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from finewhisper.cli import main
+from finewhisper.convert import to_ggml, to_onnx
 from finewhisper.errors import ManifestError
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.run import run as evaluate
@@ -17,6 +18,7 @@ from finewhisper.manifest import Utterance
 from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, read_sets, short_names
 from finewhisper.matrix_plot import plot
 from finewhisper.metrics import ErrorRate
+from finewhisper.model import ModelFolder
 
 
 def cell(*errors: int) -> Cell:
@@ -92,3 +94,18 @@ def test_the_command_finds_what_evaluate_finds(random_model: Path, speech_folder
         assert models[name]["scores"]["dev"]["percent"] == pytest.approx(expected.rate.percent, abs=1e-3)
     assert models["copy"]["scores"]["train"]["change"] == [0, 0]
     assert main(["compare", str(random_model), "--manifest", str(dev), "-o", str(speech_folder / "x"), "--names", "a", "b"]) == 2
+
+
+def test_ggml_and_onnx_copies_are_evaluated_and_compared(random_model: Path, speech_folder: Path) -> None:
+    copies = {"whispercpp f16": speech_folder / "ggml", "onnx float32": speech_folder / "onnx"}
+    for copy in copies.values():
+        copy.mkdir()
+    to_ggml.write(ModelFolder.open(random_model), speech_folder / "ggml", "f16")
+    to_onnx.write(ModelFolder.open(random_model), speech_folder / "onnx", "float32")
+    options = ["--manifest", str(speech_folder / "dev.jsonl"), "--limit", "1", "--device", "cpu", "--threads", "1"]
+    for name, copy in copies.items():
+        assert main(["evaluate", str(copy), *options, "-o", str(speech_folder / name)]) == 0
+        assert json.loads((speech_folder / name / "result.json").read_text())["engine"] == name
+    assert main(["compare", *map(str, copies.values()), *options, "-o", str(speech_folder / "out")]) == 0
+    models = json.loads((speech_folder / "out" / "result.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["ggml", "onnx"]

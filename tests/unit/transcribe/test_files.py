@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from finewhisper.transcribe.files import Recording, destinations, find
+from finewhisper.transcribe.files import Recording, destinations, find, unwritable
 
 
 @pytest.fixture
@@ -77,3 +80,54 @@ def test_recordings_that_differ_only_in_their_ending_keep_it():
 def test_a_result_never_replaces_a_recording():
     """A recording may be called notes.txt; its text must not be written over it, not even with --overwrite."""
     assert destinations([Recording(Path("notes.txt"))], None, ["txt"]) == [{"txt": Path("notes.txt.txt")}]
+
+
+def test_recordings_of_one_name_keep_their_folders(folder: Path):
+    """The second would be written over the first."""
+    for name in ("a/x.wav", "b/x.wav", "b/deep/y.wav", "stdin"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    recordings, _ = find(["a/x.wav", "b/x.wav"])
+    assert destinations(recordings, Path("out"), ["txt"]) == [{"txt": Path("out/a/x.txt")}, {"txt": Path("out/b/x.txt")}]
+    recordings, _ = find(["a", "b"])
+    paths = [result["txt"] for result in destinations(recordings, Path("out"), ["txt"])]
+    assert paths == [Path("out/a/x.txt"), Path("out/b/deep/y.txt"), Path("out/b/x.txt")]
+    both = destinations([Recording(None), Recording(Path("stdin"))], Path("out"), ["txt"])
+    assert len({result["txt"] for result in both}) == 2
+
+
+NAMES = st.builds("/".join, st.lists(st.sampled_from(["a", "b", "x.wav", "x.txt", "x", "x.wav.txt", "x.txt.txt"]), min_size=1, max_size=3))
+
+
+@given(st.sets(NAMES, min_size=1, max_size=8), st.sampled_from([None, Path("out")]), st.booleans())
+def test_no_result_is_written_over_another_or_over_a_recording(names: set[str], output: Path | None, standard_input: bool):
+    recordings = [*map(Recording, map(Path, sorted(names))), *[Recording(None)] * standard_input]
+    results = [path for result in destinations(recordings, output, ["txt", "srt"]) for path in result.values()]
+    assert len(set(results)) == 2 * len(recordings)
+    assert not {recording.path for recording in recordings} & set(results)
+
+
+def test_a_name_that_no_file_system_takes_is_a_problem_like_others(folder: Path):
+    long = "x" * 300 + ".wav"
+    recordings, problems = find([long, "nul\0.wav", "b.mp3"])
+    assert [recording.name for recording in recordings] == ["b.mp3"]
+    assert problems[0] == f"{long}: cannot be read (File name too long); check the path and its permissions"
+    assert problems[1].startswith("nul\0.wav: cannot be read (")
+
+
+def test_what_may_not_be_looked_at_is_left_to_the_reader(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder that may be listed and not entered; whoever runs tests as root has none."""
+
+    def denied(path: Path, **_: object) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    assert names(".") == ["a.WAV", "b.mp3", "odd[1].ogg", "sub/c.webm"]
+
+
+def test_where_nothing_can_be_written_is_known_before(folder: Path):
+    (folder / "taken.txt").mkdir()
+    assert unwritable(folder / "new" / "deep" / "a.txt") is None
+    assert "is a folder, where a file is to be written" in (unwritable(folder / "taken.txt") or "")
+    assert "b.mp3 is not a folder" in (unwritable(folder / "b.mp3" / "deep" / "a.txt") or "")
+    assert "File name too long" in (unwritable(folder / ("x" * 300)) or "")

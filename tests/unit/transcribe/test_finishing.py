@@ -63,6 +63,13 @@ def test_a_few_equal_segments_stay():
     assert len(finish(segments("No.", "No.", "No.", "Yes."), 20.0)) == 4
 
 
+def test_a_long_sentence_that_is_said_again_stays():
+    """As announcements are; twice the same compresses as much as a loop."""
+    sentence = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
+    assert compression_ratio(f"{sentence} {sentence}") > 2.4
+    assert len(finish(segments(sentence, sentence, "Goodbye."), 20.0)) == 3
+
+
 def test_empty_segments_go():
     assert [segment.text for segment in finish(segments(" Hello ", "", " \n ", "there"), 20.0)] == ["Hello", "there"]
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import srt
 from pydantic import ValidationError
 
-from finewhisper import audio
-from finewhisper.errors import AudioError, UsageError
+from finewhisper import audio, long_audio
+from finewhisper.audio import Waveform
+from finewhisper.cli import main
+from finewhisper.errors import AudioError, DiskFullError, StorageError, UsageError
+from finewhisper.transcribe import reels
 from finewhisper.transcribe import run as module
 from finewhisper.transcribe.config import TranscribeConfig
+from finewhisper.transcribe.guards import loops
 from finewhisper.transcribe.run import run
 
 pytestmark = pytest.mark.real
@@ -38,6 +46,102 @@ def test_long_recordings_are_read_in_pieces_and_a_fault_in_one_stops_no_other(
         run(config)
     assert [path.name for path in tmp_path.iterdir()] == ["whole.txt"]
     assert "ask not what your country" in (tmp_path / "whole.txt").read_text()
+
+
+@pytest.fixture
+def blips(tmp_path: Path) -> Path:
+    """Three recordings of a twentieth of a second: noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 800).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / "in" / f"{name}.wav", noise, 16_000)
+    return tmp_path / "in"
+
+
+def test_whatever_one_recording_fails_with_the_others_are_done(
+    blips: Path, tiny_en_ct2_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A defect of ours or of a library, which nobody can have on demand; and a result whose place is taken by a folder."""
+    original = audio.read
+
+    def faulty(path: Path) -> Waveform:
+        if path.name == "b.wav":
+            raise ZeroDivisionError("by a header")
+        return original(path)
+
+    monkeypatch.setattr(audio, "read", faulty)
+    monkeypatch.setattr(audio, "duration", lambda path: 1 / 0)
+    (tmp_path / "out" / "c.txt").mkdir(parents=True)
+    done = main(["transcribe", str(blips), "-o", str(tmp_path / "out"), "-m", str(tiny_en_ct2_model), "--precision", "int8"])
+    told = capsys.readouterr().err
+    assert done == 2
+    assert (tmp_path / "out" / "a.txt").is_file()
+    listed = told.partition("2 of 3 recordings could not be transcribed; the others are done:")[2]
+    assert "c.txt: is a folder, where a file is to be written" in listed
+    assert "b.wav: failed with ZeroDivisionError (by a header), a defect of finewhisper; please report the traceback above" in listed
+    assert "in faulty" in told.partition("2 of 3")[0]
+
+
+@pytest.mark.parametrize(("error", "written"), [(StorageError("a.txt: cannot be written"), 2), (DiskFullError("a.txt: no space"), 0)])
+def test_a_result_that_cannot_be_written_stops_nothing_but_a_full_disk_stops_all(
+    blips: Path, tiny_en_ct2_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StorageError, written: int
+):
+    """Disks that fail or fill up in the middle of a run."""
+    original = module.atomic_file
+
+    @contextmanager
+    def failing(path: Path) -> Iterator[Path]:
+        if path.name == "a.txt":
+            raise error
+        with original(path) as temporary:
+            yield temporary
+
+    monkeypatch.setattr(module, "atomic_file", failing)
+    config = TranscribeConfig(files=(str(blips),), model=tiny_en_ct2_model, output=tmp_path / "out", precision="int8", device="cpu")
+    with pytest.raises(AudioError if written else DiskFullError, match=r"a\.txt: "):
+        run(config)
+    assert len(list(tmp_path.glob("out/*"))) == written
+
+
+def test_what_was_heard_is_printed_although_another_recording_is_missing(
+    talks: Path, tiny_en_ct2_model: Path, capsys: pytest.CaptureFixture[str]
+):
+    done = main(["transcribe", str(talks / "whole.mp3"), "absent.wav", "-o", "-", "-m", str(tiny_en_ct2_model), "--precision", "int8"])
+    output = capsys.readouterr()
+    assert done == 2
+    assert "ask not what your country" in output.out
+    assert "1 of 2 recordings could not be transcribed; the others are done:\n  absent.wav: no such file" in output.err
+
+
+def test_sound_without_speech_makes_no_loops(blips: Path, tiny_en_ct2_model: Path, data: Path, tmp_path: Path):
+    """Music and noise as users have them, shorter and longer than a window, and next to nothing."""
+    sounds = [data / "noise_rir" / name for name in ("nonspeech/acoustic_guitar.flac", "noise/speechbrain_noise1.flac")]
+    files = (*map(str, sounds), str(blips / "a.wav"))
+    run(TranscribeConfig(files=files, model=tiny_en_ct2_model, output=tmp_path, format=("json",), precision="int8", device="cpu"))
+    texts = [json.loads((tmp_path / f"{Path(file).stem}.json").read_text())["text"] for file in files]
+    assert not [text for text in texts if loops(text) or len(text) > 200]
+
+
+def test_memory_does_not_grow_with_a_recording(
+    talks: Path, tiny_en_ct2_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Ten minutes, mostly silent, in pieces of half a minute; three hours take the same way in pieces of ten minutes."""
+    monkeypatch.setattr(module, "_LONG_S", 30.0)
+    monkeypatch.setattr(reels, "_REEL_S", 30.0)
+    monkeypatch.setattr(long_audio, "_BLOCK_S", 10.0)
+    speech = audio.read(talks / "whole.mp3")[: 16_000 * 11]
+    silence = np.zeros(16_000 * 289, np.float32)
+    soundfile.write(tmp_path / "long.flac", np.concatenate([speech, silence, speech, silence]), 16_000)
+    config = TranscribeConfig(files=(str(tmp_path / "long.flac"),), model=tiny_en_ct2_model, precision="int8", device="cpu")
+    tracemalloc.start()
+    try:
+        text = run(config)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert text is not None
+    assert text.count("ask not what your country") == 2, "it is said twice"
+    assert peak < 45e6, "with the model's vocabulary; the recording alone takes 38 MB, and twice that while it is looked through"
 
 
 def test_words_lines_and_punctuation_as_asked_for(talks: Path, tiny_en_ct2_model: Path, tmp_path: Path):

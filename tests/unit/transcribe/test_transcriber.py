@@ -15,13 +15,14 @@ import pytest
 
 from finewhisper import audio
 from finewhisper.audio import Waveform
-from finewhisper.engines import Engine, load_engine
+from finewhisper.engines import Engine, base, load_engine
 from finewhisper.engines.base import Features, Hypothesis
 from finewhisper.errors import MemoryLimitError, UsageError
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
 from finewhisper.text import Normalizer
 from finewhisper.transcribe import reels
+from finewhisper.transcribe import transcriber as module
 from finewhisper.transcribe.guards import loops
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
@@ -166,6 +167,21 @@ def test_clips_are_read_only_a_stretch_ahead(quick: Engine):
     assert 2 <= most <= 2 * 30 / 10 + 2
 
 
+def test_a_huge_batch_is_not_waited_for(quick: Engine, monkeypatch: pytest.MonkeyPatch):
+    """All recordings would be held in memory before the first is decoded."""
+    monkeypatch.setattr(module, "_LOOK_AHEAD_S", 40.0)
+    read = []
+
+    def clips() -> Iterator[Waveform]:
+        for index in range(24):
+            read.append(index)
+            yield tone(10.0)
+
+    options = DecodeOptions(timestamps=False, batch_size=100_000, max_tokens_per_second=0.1)
+    next(Transcriber(quick, options).transcribe_clips(clips()))
+    assert len(read) == 4
+
+
 def test_transcripts_come_while_clips_are_still_being_read(quick: Engine):
     read = []
 
@@ -255,6 +271,24 @@ def test_speech_that_a_model_leaves_at_the_end_of_a_window_is_decoded_after_it(m
     assert whole.segments[-1].end_s > 25.0
 
 
+@pytest.mark.parametrize(("end_s", "most"), [(0.5, 2), (4.0, 6)])
+def test_a_model_that_creeps_is_not_followed_to_the_end(
+    engine: Engine, data: Path, monkeypatch: pytest.MonkeyPatch, end_s: float, most: int
+):
+    """Its first phrase ends after half a second, whatever it is given: 39 windows would be heard in these 20 s."""
+    heard: list[float] = []
+
+    def creeping(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+        heard.extend(len(waveform) / 16_000 for waveform in waveforms)
+        return [Transcript((Segment("so it is", 0.0, end_s),), "en", len(waveform) / 16_000) for waveform in waveforms]
+
+    monkeypatch.setattr(engine, "transcribe", creeping)
+    waveform, _ = longform(data, "bush_election_day", 20.0)
+    transcript = Transcriber(engine).transcribe(waveform)
+    assert 2 <= len(heard) <= most
+    assert transcript.duration_s == 20.0
+
+
 def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
     """A model that never learnt short contexts loops on them: on the first of these clips, not on the second."""
     clips = [audio.read(data / "en_misc" / "audio" / f"{name}.opus") for name in ("LJ001-0011", "LJ001-0010")]
@@ -329,6 +363,29 @@ def test_where_memory_does_not_hold_a_batch_smaller_ones_are_tried(
     assert [len(batch) for batch in batches] == [8, 4, 2, 2, 4, 2, 2, 1]
     assert "memory does not hold 8 windows" in capsys.readouterr().err
     assert transcriber.options.batch_size == 1
+
+
+def test_memory_for_features_is_memory_too(quick: Engine, batches: list[list[float]], monkeypatch: pytest.MonkeyPatch):
+    original = base.np.stack
+
+    def small(features: list[Features]) -> Features:
+        if len(features) > 2:
+            raise MemoryError
+        return original(features)
+
+    monkeypatch.setattr(base.np, "stack", small)
+    options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
+    assert len(list(Transcriber(quick, options).transcribe_clips([tone(1.0)] * 4))) == 4
+    assert [len(batch) for batch in batches] == [4, 2, 2]
+
+
+def test_memory_that_does_not_suffice_to_detect_a_language_is_told_of(multilingual: Engine, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> list[dict[str, float]]:
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(multilingual, "_detect_languages", full)
+    with pytest.raises(MemoryLimitError, match="memory does not hold 1 clip at once"):
+        multilingual.detect_languages([tone(1.0)])
 
 
 def test_where_memory_does_not_hold_one_window_the_message_says_what_to_do(quick: Engine, monkeypatch: pytest.MonkeyPatch):
