@@ -82,7 +82,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     augmentation = Augmentation.load(config.augment, train) if config.augment else None
     clips = clips_of(train, labeller, augmentation)
 
-    with results.workspace(config) as workspace:
+    with results.workspace(config, folder, train) as workspace:
         set_seed(config.seed)
         base = methods.load_base(folder, config, device)
         model = methods.adapt(base, config)
