@@ -44,7 +44,8 @@ def require_unchanged(inputs: dict[str, Any], folder: Path) -> None:
     changed = [_change(key, value, inputs[key]) for key, value in before.items() if value != inputs[key]]
     if changed:
         raise UsageError(
-            f"--resume: {'; '.join(changed)} since the run in {folder} began. Bring back what it began with, or start a new run in another -o"
+            f"--resume: {'; '.join(changed)} since the run in {folder} began. "
+            "Bring back what it began with, or start a new run in another -o"
         )
 
 

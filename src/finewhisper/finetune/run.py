@@ -89,8 +89,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         if config.batch_seconds == "auto":
             config = fitting.settled(config, fit, clips, model)
             results.record(config)
-        context = _learnt_context(config)
-        engine = TransformersEngine(base, vocabulary, context)
+        engine = TransformersEngine(base, vocabulary, _learnt_context(config))
         score = scoring.scorer(engine, dev, config) if dev else None
         sweep = Sweep(Line(model, folder), engine, dev, kept, config)
         batches = LengthBatches(clips, BatchPlan.of(config))
@@ -125,7 +124,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             choice = sweep.choose(trainer)
         best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
-        card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best, choice=choice)
+        card = results.model_card(trainer, folder, config, engine.context, train, hours=hours, best=best, choice=choice)
         results.publish(trainer, folder, config, card, best, choice)
     processes.leave()
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
