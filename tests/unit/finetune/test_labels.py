@@ -52,6 +52,13 @@ def test_times_are_taught_where_the_line_has_them(vocabulary: Vocabulary) -> Non
     assert labels.targets == (IGNORED, IGNORED, *labels.inputs[3:], END)
 
 
+def test_times_that_overlap_by_a_rounding_never_go_back(vocabulary: Vocabulary) -> None:
+    spoken = (TimedSentence(0.0, 0.84, "Синя"), TimedSentence(0.8, 0.82, "и"), TimedSentence(0.83, 1.5, "риба"))
+    labels = build(utterance("Синя и риба", spoken), vocabulary, timestamps=True)
+    times = [token - ZERO for token in labels.inputs if token >= ZERO]
+    assert times == [0, 42, 42, 42, 42, 75]
+
+
 def test_a_line_without_times_keeps_the_no_timestamps_prompt(vocabulary: Vocabulary) -> None:
     assert build(utterance("риба"), vocabulary, timestamps=True).inputs[3] == NO_TIMESTAMPS
 
