@@ -131,7 +131,9 @@ def _checkpoints(run: ModelFolder, count: int) -> list[ModelFolder]:
     found = [path for path in (run.path / "checkpoints").glob("checkpoint-*") if any(path.glob(_WEIGHTS[run.kind]))]
     found.sort(key=lambda path: int(path.name.rpartition("-")[2]))
     if len(found) < count:
-        raise UsageError(f"--average {count}: there are {len(found)} checkpoints below {run.path}; finetune keeps the best and the last")
+        raise UsageError(
+            f"--average {count}: there are {len(found)} checkpoints below {run.path}; finetune keeps as many as --keep-checkpoints says"
+        )
     return [ModelFolder(path, run.kind) for path in found[-count:]]
 
 

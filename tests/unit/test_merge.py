@@ -118,6 +118,13 @@ def test_fewer_checkpoints_than_asked_for_are_counted(adapter: Path, tmp_path: P
         merge(adapter, output=tmp_path / "merged", average=9)
 
 
+def test_a_run_leaves_as_many_checkpoints_as_are_to_be_averaged(random_model: Path, speech_folder: Path, tmp_path: Path) -> None:
+    """It left two whatever was planned, so that a mean of three could not be had of our own runs."""
+    run_of_three = tuned(random_model, speech_folder, "three", epochs=4, keep_checkpoints=3)
+    _, result = merge(run_of_three, output=tmp_path / "merged", average=3)
+    assert len(json.loads((result.output / "finewhisper.json").read_text())["merged"]["sources"]) == 3
+
+
 def test_the_merged_folder_is_complete_and_carries_what_was_learnt(adapter: Path, tmp_path: Path) -> None:
     merge(adapter, output=tmp_path / "merged", scale=0.9)
     folder = ModelFolder.open(tmp_path / "merged", "transformers")

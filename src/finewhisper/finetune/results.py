@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
 RESUMABLE = {"output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike", "keep", "keep_tolerance", "sweep"}
+RESUMABLE |= {"keep_checkpoints"}
 #: The file of a checkpoint that Trainer writes last.
 _LAST_FILE = "trainer_state.json"
 #: The files that make a folder a model, written last so that an interrupted copy is not taken for one.
@@ -173,7 +174,7 @@ def model_card(
     return ModelCard(
         context=context,
         languages=tuple(sorted(language for language in spoken if language)),
-        timestamps=config.timestamps > 0,
+        timestamps=config.timestamps > 0 and (any(utterance.sentences for utterance in train) or trainer.batches.stitches()),
         base={"path": str(base.path.absolute()), "fingerprint": base.fingerprint(), "source": base.card.source},
         training={
             "method": config.method,

@@ -166,7 +166,7 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         eval_steps=config.eval_steps,
         save_strategy=turn,
         save_steps=config.eval_steps or 1,  # of the strategy "steps"
-        save_total_limit=2,
+        save_total_limit=config.keep_checkpoints,
         load_best_model_at_end=bool(config.dev),
         metric_for_best_model=scoring.MACRO if config.dev else None,
         greater_is_better=False if config.dev else None,

@@ -27,6 +27,7 @@ plans = st.builds(
 )
 corpora = st.lists(st.builds(Clip, st.floats(0.1, 30), st.integers(1, 200), st.sampled_from("ABC")), min_size=1, max_size=120)
 SHORT = BatchPlan(16, 120.0, (0.1, 2.0), 0.5, 0, 1, stitched_share=0.1)
+FULL = replace(SHORT, full_window_share=1.0, stitched_share=1.0)
 
 
 def rows(batch: list[Window]) -> list[int]:
@@ -136,5 +137,18 @@ def test_trimmed_batches_are_short_and_epochs_differ() -> None:
 def test_windows_without_speech_have_their_share() -> None:
     clips = [Clip(1.0 + index % 5) for index in range(1000)]
     windows = [window for batch in LengthBatches(clips, replace(SHORT, no_speech_share=0.1)) for window in batch]
-    alone = [window for window in windows if len(window.rows) < 2]
-    assert 0.08 < sum(not window.rows for window in alone) / len(alone) < 0.12
+    assert 0.08 < sum(not window.rows for window in windows) / len(windows) < 0.12
+
+
+def test_windows_without_speech_stand_beside_stitched_ones_too() -> None:
+    """The share was that of the windows of one clip: where all are stitched, it was none."""
+    clips = [Clip(1.0 + index % 5) for index in range(2000)]
+    windows = [window for batch in LengthBatches(clips, replace(FULL, no_speech_share=0.3)) for window in batch]
+    assert 0.25 < sum(not window.rows for window in windows) / len(windows) < 0.35
+
+
+def test_it_is_known_whether_windows_hold_several_clips() -> None:
+    clips = [Clip(1.0 + index % 5) for index in range(50)]
+    assert LengthBatches(clips, FULL).stitches()
+    assert not LengthBatches(clips, replace(SHORT, stitched_share=0.0)).stitches()
+    assert not LengthBatches([clip._replace(speaker=index) for index, clip in enumerate(clips)], FULL).stitches(), "one of each speaker"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from finetuning import quick_run
@@ -33,6 +34,7 @@ def test_lora_leaves_a_complete_adapter(random_model: Path, speech_folder: Path)
     assert {"adapter_model.safetensors", "config.yaml", "finewhisper.json", "training.json", "training.png", "README.md"} <= names
     assert folder.card.context.trimmed
     assert folder.card.languages == ("en",)
+    assert folder.card.timestamps is False, "no line has times, and no window several clips"
     assert folder.card.base is not None
     assert folder.card.base["fingerprint"] == ModelFolder.open(random_model).fingerprint()
     assert set(result.best) == {"macro", "wer", "cer"}
@@ -141,6 +143,12 @@ def test_an_adapter_is_not_a_base(random_model: Path, speech_folder: Path) -> No
     result = run(config(speech_folder, random_model))
     with pytest.raises(ModelError, match="finewhisper merge"):
         run(config(speech_folder, result.output, output=speech_folder / "second"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed: int, random_model: Path, speech_folder: Path) -> None:
+    with pytest.raises(ValidationError, match="seed"):
+        config(speech_folder, random_model, seed=seed)
 
 
 def test_layers_that_do_not_exist_are_refused(random_model: Path, speech_folder: Path) -> None:
