@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from finewhisper.finetune.trainer import SpeechTrainer
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
-RESUMABLE = {"output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike", "keep", "keep_tolerance", "sweep"}
-RESUMABLE |= {"keep_checkpoints"}
+RESUMABLE = {
+    *("output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike"),
+    *("keep", "keep_checkpoints", "keep_tolerance", "sweep"),
+}
 #: The file of a checkpoint that Trainer writes last.
 _LAST_FILE = "trainer_state.json"
 #: The files that make a folder a model, written last so that an interrupted copy is not taken for one.
