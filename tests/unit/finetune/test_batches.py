@@ -134,6 +134,15 @@ def test_trimmed_batches_are_short_and_epochs_differ() -> None:
     assert list(batches) != first
 
 
+@pytest.mark.parametrize("margin_s", [(0.1, 0.5), (1.0, 1.0), (0.0, 2.0)])
+def test_short_windows_have_a_margin_of_the_range(margin_s: tuple[float, float]) -> None:
+    clips = [Clip(1.0 + 0.37 * (index % 11)) for index in range(500)]
+    for batch in LengthBatches(clips, replace(SHORT, margin_s=margin_s, full_window_share=0.0)):
+        longest_s = max(clips[row].duration_s for row in rows(batch))
+        quiet_s = batch[0].frames / FRAMES_PER_SECOND - longest_s
+        assert margin_s[0] - 0.01 <= quiet_s <= margin_s[1] + CONTEXT_STEP_FRAMES / FRAMES_PER_SECOND
+
+
 def test_windows_without_speech_have_their_share() -> None:
     clips = [Clip(1.0 + index % 5) for index in range(1000)]
     windows = [window for batch in LengthBatches(clips, replace(SHORT, no_speech_share=0.1)) for window in batch]
