@@ -12,8 +12,9 @@ Only ``audio`` (also as a plain string) and ``sentence`` are required. Times are
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,17 @@ def faults(utterance: Utterance, length_s: Seconds | AudioError) -> list[str]:
         problems.append(
             f"an entry of 'sentences' ends at {last_s:g} s, after the utterance does ({heard_s:.2f} s); times count from start_time"
         )
-    return problems
+    return problems + _order_faults(utterance.sentences or ())
+
+
+def _order_faults(sentences: Sequence[TimedSentence]) -> list[str]:
+    """Times that take no time or go back, which a model would learn to write."""
+    empty = [timed.start_s for timed in sentences if timed.end_s == timed.start_s]
+    back = [(one.end_s, two.start_s) for one, two in pairwise(sentences) if two.start_s < one.end_s - ROUNDING_S]
+    return [f"an entry of 'sentences' begins and ends at {at_s:g} s; correct one of its times" for at_s in empty] + [
+        f"an entry of 'sentences' begins at {begin_s:g} s, before the one above ends ({end_s:g} s); put them in order, without overlaps"
+        for end_s, begin_s in back
+    ]
 
 
 def _duration(path: Path) -> Seconds | AudioError:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 #: What tells a reader of the merged model how it was made.
 _HISTORY = ("training.json", "training.png", "config.yaml", "forgetting.json", "forgetting.png")
-#: Below it a model gets full windows, as the base does: at 0.2 one looped on short contexts, at 0.4 it did not (docs/forgetting.md).
-_LEAST_TRIMMED_SCALE = 0.4
 _WEIGHTS: dict[Kind, str] = {"adapter": "adapter_model.safetensors", "transformers": "model*.safetensors"}
 
 
@@ -133,7 +131,9 @@ def _checkpoints(run: ModelFolder, count: int) -> list[ModelFolder]:
     found = [path for path in (run.path / "checkpoints").glob("checkpoint-*") if any(path.glob(_WEIGHTS[run.kind]))]
     found.sort(key=lambda path: int(path.name.rpartition("-")[2]))
     if len(found) < count:
-        raise UsageError(f"--average {count}: there are {len(found)} checkpoints below {run.path}; finetune keeps the best and the last")
+        raise UsageError(
+            f"--average {count}: there are {len(found)} checkpoints below {run.path}; finetune keeps as many as --keep-checkpoints says"
+        )
     return [ModelFolder(path, run.kind) for path in found[-count:]]
 
 
@@ -224,20 +224,32 @@ def _require_same_shapes(one: Weights, other: Weights) -> None:
 
 
 def _card(models: list[ModelFolder], sources: list[ModelFolder], scale: float) -> ModelCard:
-    """The card of the first model, and what became of it; the context is the most cautious of all."""
+    """The card of the first model, and what became of it."""
     cards = [model.card for model in models]
-    context = (
-        Context() if scale < _LEAST_TRIMMED_SCALE else next((card.context for card in cards if not card.context.trimmed), cards[0].context)
-    )
-    made = {"scale": scale, "sources": [source.path.name for source in sources]}
+    share = scale if sources != models else scale * min(map(_share, cards))  # checkpoints are as they were trained
+    context = _most_cautious([card.context for card in cards])
+    if scale != 1 or sources != models or len(models) > 1:
+        context = context.model_copy(update={"calibration": None})  # which was of other weights
+    made = {"scale": scale, "share": share, "sources": [source.path.name for source in sources]}
     return cards[0].model_copy(
         update={
-            "context": context,
+            "context": context.at(share),
             "languages": tuple(sorted({language for card in cards for language in card.languages})),
             "versions": {**cards[0].versions, **versions()},
             "merged": made,
         }
     )
+
+
+def _share(card: ModelCard) -> float:
+    """How far from the base a model lies already, of the way to what was trained."""
+    trained = (card.training or {}).get("scale", 1.0)
+    return float((card.model_extra or {}).get("merged", {}).get("share", trained))
+
+
+def _most_cautious(contexts: list[Context]) -> Context:
+    """One that has not learnt short contexts, else the one that needs the most silence."""
+    return next((context for context in contexts if not context.trimmed), max(contexts, key=lambda context: context.margin_s))
 
 
 def _readme(models: list[ModelFolder], sources: list[ModelFolder], scale: float) -> str:

@@ -44,6 +44,10 @@ _WEIGHTS = {
 }
 
 
+#: At less of the way from a base a model is given full windows, as the base is: at 0.2 one looped on short contexts, at 0.4 it did not.
+LEAST_TRIMMED_SCALE = 0.4
+
+
 class Context(BaseModel):
     """Which lengths of audio context the model has learnt.
 
@@ -63,6 +67,10 @@ class Context(BaseModel):
     def full(self) -> Context:
         """The same model in windows of 30 s."""
         return self.model_copy(update={"trimmed": False, "padded": True})
+
+    def at(self, scale: float) -> Context:
+        """The same at ``scale`` of the way from the base, which has learnt no short contexts, to the model that has."""
+        return self if scale >= LEAST_TRIMMED_SCALE else Context()
 
     @property
     def name(self) -> str:

@@ -255,6 +255,9 @@ def clips(tmp_path: Path) -> Path:
     return tmp_path
 
 
+TIMED = {"audio": "one.wav", "sentence": "a b"}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -271,6 +274,10 @@ def clips(tmp_path: Path) -> Path:
         ({"audio": "one.wav", "sentence": "a", "duration": 3}, "'duration' says 3 s, but it is 1.00 s"),
         ({"audio": {"path": "two.wav", "start_time": 1}, "sentence": "a", "duration": 2}, "'duration' says 2 s, but it is 1.00 s"),
         ({"audio": "one.wav", "sentence": "a", "sentences": [{"start": 0, "end": 1.6, "text": "a"}]}, "ends at 1.6 s, after the utterance"),
+        (TIMED | {"sentences": [{"start": 0.5, "end": 0.5, "text": "a"}]}, "begins and ends at 0.5 s; correct"),
+        (TIMED | {"sentences": [{"start": 0.5, "end": 0.9, "text": "b"}, {"start": 0, "end": 0.5, "text": "a"}]}, "begins at 0 s, before"),
+        (TIMED | {"sentences": [{"start": 0, "end": 0.8, "text": "a"}, {"start": 0.5, "end": 0.9, "text": "b"}]}, "above ends (0.8 s)"),
+        (TIMED | {"sentences": [{"start": 0, "end": 0.52, "text": "a"}, {"start": 0.5, "end": 0.9, "text": "b"}]}, None),
     ],
 )
 def test_check_looks_at_the_audio(clips: Path, row: dict[str, object], message: str | None) -> None:

@@ -94,7 +94,7 @@ def test_adapters_of_one_base_are_averaged(adapter: Path, random_model: Path, sp
         expected = weight + 0.5 * (12 / 4 * one[name] + 8 / 2 * two[name]) / 2 if name in one else weight
         torch.testing.assert_close(merged[name], expected, atol=1e-6, rtol=1e-6)
     made = json.loads((result.output / "finewhisper.json").read_text())["merged"]
-    assert made == {"scale": 0.5, "sources": ["adapter", "other"]}
+    assert made == {"scale": 0.5, "share": 0.5, "sources": ["adapter", "other"]}
 
 
 @pytest.mark.parametrize("kind", ["adapter", "full"])
@@ -118,6 +118,13 @@ def test_fewer_checkpoints_than_asked_for_are_counted(adapter: Path, tmp_path: P
         merge(adapter, output=tmp_path / "merged", average=9)
 
 
+def test_a_run_leaves_as_many_checkpoints_as_are_to_be_averaged(random_model: Path, speech_folder: Path, tmp_path: Path) -> None:
+    """It left two whatever was planned, so that a mean of three could not be had of our own runs."""
+    run_of_three = tuned(random_model, speech_folder, "three", epochs=4, keep_checkpoints=3)
+    _, result = merge(run_of_three, output=tmp_path / "merged", average=3)
+    assert len(json.loads((result.output / "finewhisper.json").read_text())["merged"]["sources"]) == 3
+
+
 def test_the_merged_folder_is_complete_and_carries_what_was_learnt(adapter: Path, tmp_path: Path) -> None:
     merge(adapter, output=tmp_path / "merged", scale=0.9)
     folder = ModelFolder.open(tmp_path / "merged", "transformers")
@@ -126,6 +133,41 @@ def test_the_merged_folder_is_complete_and_carries_what_was_learnt(adapter: Path
     for name in ("tokenizer.json", "preprocessor_config.json", "vocab.json", "added_tokens.json", "training.json", "README.md"):
         assert (folder.path / name).is_file(), name
     assert "0.9 of the way from the base" in (folder.path / "README.md").read_text()
+
+
+def with_card(folder: Path, copy: Path, training: dict[str, Any] | None = None, **context: Any) -> Path:
+    """A copy of a result whose card says something else."""
+    shutil.copytree(folder, copy)
+    card = json.loads((copy / "finewhisper.json").read_text())
+    card["training"] |= training or {}
+    card["context"] |= context
+    (copy / "finewhisper.json").write_text(json.dumps(card))
+    return copy
+
+
+def test_scales_count_from_the_base_when_full_windows_are_asked_for(adapter: Path, tmp_path: Path) -> None:
+    """A run that chose 0.6, merged at 0.8 and at 0.5, lies at 0.24, which loops on short contexts."""
+    chosen = with_card(adapter, tmp_path / "chosen", {"scale": 0.6})
+    merge(chosen, output=tmp_path / "once", scale=0.8)
+    assert ModelFolder.open(tmp_path / "once").card.context.trimmed
+    for scale, source, shorter in ((0.5, chosen, False), (0.5, tmp_path / "once", False), (0.9, tmp_path / "once", True)):
+        merge(source, output=tmp_path / "twice", scale=scale, overwrite=True)
+        assert ModelFolder.open(tmp_path / "twice").card.context.trimmed == shorter, (source, scale)
+    merge(chosen, output=tmp_path / "mean", scale=0.5, average=2)
+    assert ModelFolder.open(tmp_path / "mean").card.context.trimmed, "checkpoints are as they were trained"
+
+
+def test_a_mean_gets_the_longest_margin_and_no_calibration(adapter: Path, tmp_path: Path) -> None:
+    """The margin of one model, measured on it alone, says nothing of the mean."""
+    one = with_card(adapter, tmp_path / "one", margin_s=0.1, calibration={"margins": [0.1, 0.5]})
+    two = with_card(adapter, tmp_path / "two", margin_s=0.4)
+    merge(one, two, output=tmp_path / "mean")
+    context = ModelFolder.open(tmp_path / "mean").card.context
+    assert (context.margin_s, context.calibration) == (0.4, None)
+    merge(one, output=tmp_path / "itself")
+    assert ModelFolder.open(tmp_path / "itself").card.context == ModelFolder.open(one).card.context, "the weights are the same"
+    merge(one, output=tmp_path / "scaled", scale=0.8)
+    assert ModelFolder.open(tmp_path / "scaled").card.context.calibration is None
 
 
 def test_another_base_is_refused(adapter: Path, random_model: Path, speech_folder: Path, tmp_path: Path) -> None:

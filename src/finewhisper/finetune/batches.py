@@ -106,6 +106,11 @@ class LengthBatches(Sampler[list[Window]]):
         """Choose the epoch that the next iteration yields."""
         self.epoch = epoch
 
+    def stitches(self) -> bool:
+        """Whether any window holds several clips."""
+        epochs = (self._epoch(epoch) for epoch in range(self.plan.epochs))
+        return any(len(window.rows) > 1 for batches in epochs for batch in batches for window in batch)
+
     def _epoch(self, epoch: int) -> list[list[Window]]:
         rng = random.Random(f"batches {self.plan.seed} {epoch}")  # noqa: S311
         stitched, rest = self._stitched(rng)
@@ -127,7 +132,8 @@ class LengthBatches(Sampler[list[Window]]):
             while left and room > 0 and len(members) < most_windows:
                 members.append(self._fill(next(turns), room, fill_s))
                 room, left = room - len(members[-1]), left - len(members[-1])
-            batches.append(self._batch(members, rng, full=True))
+            windows = self._batch(members, rng, full=True)
+            batches.append(windows + self._silent(windows, rng))
         rest = [row for queue in queues.values() for row in queue]
         rng.shuffle(rest)
         return batches, rest

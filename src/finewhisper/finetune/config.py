@@ -82,7 +82,7 @@ class FinetuneConfig(Config):
     previous_text: float = Field(0.0, ge=0, le=1)
     """Share of the windows that are shown the sentence of the manifest's line before, where speaker or file are the same."""
     no_speech: float = Field(0.0, ge=0, lt=1)
-    """Share of windows of quiet and noise, made up on the spot, in which nobody speaks; lines with empty `sentence` count extra."""
+    """Share of all windows that are quiet or noise, made up on the spot; lines with empty `sentence` count extra."""
 
     method: Literal["lora", "adalora", "full"] = "lora"
     """Train a small adapter, one whose ranks are shared out while it trains, or all weights."""
@@ -130,7 +130,7 @@ class FinetuneConfig(Config):
     """Processes that decode audio; 0: the training process does it."""
     augment: Path | None = None
     """YAML file that says how clips are changed each time they are heard; `finewhisper augment` lets you listen to it."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed of the data order, margins, augmentation, dropout and new weights."""
     metric: Literal["auto", "wer", "cer"] = "auto"
     """Error rate that chooses the best checkpoint; auto: for each manifest CER if it has scripts without spaces, else WER."""
@@ -151,6 +151,8 @@ class FinetuneConfig(Config):
     """Leave out utterances that cannot be used, listing them, instead of stopping."""
     save_steps: int | None = Field(None, ge=1)
     """Optimizer steps between checkpoints; by default there is one after each epoch only."""
+    keep_checkpoints: int = Field(2, ge=2)
+    """Checkpoints that are left, the last ones and the best; more take more disk and make the mean of them that is tried another."""
     resume: bool = False
     """Continue from the last checkpoint in --output."""
     overwrite: bool = False

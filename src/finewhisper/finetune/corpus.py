@@ -7,6 +7,7 @@ from pathlib import Path
 
 from finewhisper import manifest
 from finewhisper.errors import ManifestError, UsageError
+from finewhisper.finetune import scoring
 from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import Clip
 from finewhisper.finetune.config import FinetuneConfig
@@ -41,10 +42,11 @@ def kept_sets(config: FinetuneConfig, vocabulary: Vocabulary) -> tuple[SpeechSet
 
     Raises:
         ManifestError: a manifest cannot be used, with all its problems.
-        UsageError: the model lacks a language in it.
+        UsageError: the model lacks a language in it, or nothing is said in it.
     """
     sets = read_sets(config.keep)
     for path, speech in zip(config.keep, sets, strict=True):
+        scoring.require_speech("--keep", path, speech.utterances)
         for language in set(speech.languages) - {None}:  # a language that is not given is detected
             try:
                 vocabulary.prompt(language, config.task, timestamps=False)

@@ -92,12 +92,14 @@ class Labeller:
         return self.vocabulary.encode_text(join_texts([item.utterance.sentence for item in placed], code), language)
 
     def _timed(self, placed: Sequence[Placed]) -> list[int]:
-        tokens = []
+        tokens, latest = list[int](), self.vocabulary.timestamp(0.0)
         for utterance, start_s in placed:
             for sentence in _sentences(utterance):
                 text = self.vocabulary.encode_text(sentence.text, self.language or utterance.language)
                 begin, end = (self.vocabulary.timestamp(min(start_s + at_s, WINDOW_S)) for at_s in (sentence.start_s, sentence.end_s))
-                tokens += [begin, *text, end]
+                begin = max(begin, latest)  # rounded times may overlap a little, and Whisper's never go back
+                latest = max(begin, end)
+                tokens += [begin, *text, latest]
         return tokens
 
 

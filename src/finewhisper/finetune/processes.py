@@ -127,11 +127,16 @@ def share_weights() -> bool:
 
 
 def require_whole_weights(trainer: Trainer, config: FinetuneConfig) -> None:
-    """Refuse what every process needs all weights for, where FSDP or ZeRO-3 leaves it a part of them.
+    """Refuse what every process needs all weights for, where FSDP or ZeRO-3 leaves it a part of them, or needs before a step is taken.
 
     Raises:
         UsageError: naming the option.
     """
+    if config.method == "adalora" and trainer.is_deepspeed_enabled:
+        raise UsageError(
+            "--method adalora: DeepSpeed takes its steps within the backward pass, before the importance of a rank can be read from its "
+            "gradients; use lora, or train without DeepSpeed"
+        )
     if not (trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
         return
     parts = "FSDP and ZeRO-3 leave each process a part of the weights"

@@ -14,7 +14,7 @@ import yaml
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
 from finewhisper.files import atomic_folder, sha256, storage_errors
-from finewhisper.finetune import methods, scoring
+from finewhisper.finetune import inputs, methods, scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
 from finewhisper.finetune.processes import first_alone, is_first
@@ -28,40 +28,49 @@ if TYPE_CHECKING:
     from finewhisper.finetune.trainer import SpeechTrainer
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
-RESUMABLE = {"output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike", "keep", "keep_tolerance", "sweep"}
+RESUMABLE = {
+    *("output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike"),
+    *("keep", "keep_checkpoints", "keep_tolerance", "sweep"),
+}
 #: The file of a checkpoint that Trainer writes last.
 _LAST_FILE = "trainer_state.json"
-#: The file that makes a folder a model, written last so that an interrupted copy is not taken for one.
+#: The files that make a folder a model, written last so that an interrupted copy is not taken for one.
 _MARKERS = ("adapter_config.json", "config.json")
 
 
 @contextmanager
-def workspace(config: FinetuneConfig) -> Iterator[Path]:
-    """The output folder, ready for checkpoints; cleared again when the run ends before there is anything to keep."""
+def workspace(config: FinetuneConfig, base: ModelFolder, train: Sequence[Utterance]) -> Iterator[Path]:
+    """The output folder, ready for checkpoints; cleared again when the run ends before there is anything to keep.
+
+    Raises:
+        UsageError: ``--resume`` where there is no run to go on with, or another one than ``config``, ``base`` and ``train`` make.
+    """
     output = config.output
     with storage_errors(output):
-        first_alone(lambda: _open(config))
+        first_alone(lambda: _open(config, inputs.describe(config, base, train)))
         try:
             yield output
         except BaseException as error:
             if not is_first():
                 raise
             _drop_incomplete(output)
-            if not _complete_checkpoints(output):
+            if not (_complete_checkpoints(output) or _is_finished(output)):
                 shutil.rmtree(output, ignore_errors=True)
             elif isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt("the last checkpoint is kept; repeat the command with --resume to go on from it") from None
             raise
 
 
-def _open(config: FinetuneConfig) -> None:
-    """Make the output folder appear together with its ``config.yaml``, or check that the one there holds the run to go on with."""
+def _open(config: FinetuneConfig, found: dict[str, Any]) -> None:
+    """Make the output folder appear together with what the run is, or check that the one there holds the run to go on with."""
     if config.resume:
         _require_same_run(config)
+        inputs.require_unchanged(found, config.output)
         _drop_incomplete(config.output)
         return
     with atomic_folder(config.output, replace=config.overwrite) as fresh:
         save_config(config, fresh / "config.yaml")
+        inputs.write(found, fresh)
 
 
 def as_begun(config: FinetuneConfig) -> FinetuneConfig:
@@ -92,6 +101,11 @@ def _last_checkpoint(config: FinetuneConfig) -> str | None:
 
 def _complete_checkpoints(output: Path) -> list[Path]:
     return [path for path in (output / "checkpoints").glob("checkpoint-*") if _is_complete(path)]
+
+
+def _is_finished(output: Path) -> bool:
+    """Whether the folder holds a result, which nothing but ``--overwrite`` may delete."""
+    return any((output / name).is_file() for name in _MARKERS)
 
 
 def _is_complete(checkpoint: Path) -> bool:
@@ -162,7 +176,7 @@ def model_card(
     return ModelCard(
         context=context,
         languages=tuple(sorted(language for language in spoken if language)),
-        timestamps=config.timestamps > 0,
+        timestamps=config.timestamps > 0 and (any(utterance.sentences for utterance in train) or trainer.batches.stitches()),
         base={"path": str(base.path.absolute()), "fingerprint": base.fingerprint(), "source": base.card.source},
         training={
             "method": config.method,
@@ -234,7 +248,7 @@ def _drop_incomplete(output: Path) -> None:
 
 
 def _require_same_run(config: FinetuneConfig) -> None:
-    """Refuse to resume with other options than the run began with."""
+    """Refuse to resume with other options than the run began with, or without anything to go on from."""
     path = config.output / "config.yaml"
     if not path.is_file():
         raise UsageError(f"--resume: {config.output} holds no earlier run; start without --resume")
@@ -244,3 +258,5 @@ def _require_same_run(config: FinetuneConfig) -> None:
     if changed:
         listed = "; ".join(f"--{key.replace('_', '-')} was {before.get(key)}, now {now.get(key)}" for key in changed)
         raise UsageError(f"--resume: {listed}. Repeat the run's own options, or start a new run in another -o")
+    if _is_finished(config.output) and not _complete_checkpoints(config.output):
+        raise UsageError(f"--resume: {config.output} is finished and has no checkpoints left to go on from; start a new run in another -o")

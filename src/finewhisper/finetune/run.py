@@ -82,15 +82,14 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     augmentation = Augmentation.load(config.augment, train) if config.augment else None
     clips = clips_of(train, labeller, augmentation)
 
-    with results.workspace(config) as workspace:
+    with results.workspace(config, folder, train) as workspace:
         set_seed(config.seed)
         base = methods.load_base(folder, config, device)
         model = methods.adapt(base, config)
         if config.batch_seconds == "auto":
             config = fitting.settled(config, fit, clips, model)
             results.record(config)
-        context = _learnt_context(config)
-        engine = TransformersEngine(base, vocabulary, context)
+        engine = TransformersEngine(base, vocabulary, _learnt_context(config))
         score = scoring.scorer(engine, dev, config) if dev else None
         sweep = Sweep(Line(model, folder), engine, dev, kept, config)
         batches = LengthBatches(clips, BatchPlan.of(config))
@@ -125,7 +124,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             choice = sweep.choose(trainer)
         best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
-        card = results.model_card(trainer, folder, config, context, train, hours=hours, best=best, choice=choice)
+        card = results.model_card(trainer, folder, config, engine.context, train, hours=hours, best=best, choice=choice)
         results.publish(trainer, folder, config, card, best, choice)
     processes.leave()
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)
@@ -167,7 +166,7 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         eval_steps=config.eval_steps,
         save_strategy=turn,
         save_steps=config.eval_steps or 1,  # of the strategy "steps"
-        save_total_limit=2,
+        save_total_limit=config.keep_checkpoints,
         load_best_model_at_end=bool(config.dev),
         metric_for_best_model=scoring.MACRO if config.dev else None,
         greater_is_better=False if config.dev else None,

@@ -20,6 +20,7 @@ from finewhisper.finetune.processes import dealt_out
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import SpeechSet, hear, short_names
 from finewhisper.metrics import Comparison, total
+from finewhisper.text import Normalizer
 from finewhisper.transcript import UNSPACED, DecodeOptions
 
 #: Percent: ``macro``, and the means of ``wer`` and ``cer`` over the sets; with several sets also ``name/wer`` and ``name/cer`` of each.
@@ -45,10 +46,15 @@ def dev_sets(config: FinetuneConfig, read: Callable[[Path], Sequence[Utterance]]
         unspaced = sorted(UNSPACED.intersection(filter(None, SpeechSet(name, speech.utterances, written).languages)))
         if config.metric == "wer" and unspaced:
             raise UsageError(f"--metric wer: {path} holds {', '.join(unspaced)}, written without spaces; use --metric auto or cer")
-        if not any(utterance.sentence.strip() for utterance in speech.utterances):
-            raise UsageError(f"--dev {path}: nothing is said in it, so it has no error rate; give a manifest with speech")
+        require_speech("--dev", path, speech.utterances)
         sets.append(speech)
     return tuple(sets)
+
+
+def require_speech(flag: str, path: Path, utterances: Sequence[Utterance]) -> None:
+    """Refuse a set without a single word: its error rate would be 0 or infinite. Raises: UsageError."""
+    if not any(Normalizer.for_language(utterance.language)(utterance.sentence) for utterance in utterances):
+        raise UsageError(f"{flag} {path}: nothing is said in it, so it has no error rate; give a manifest with speech")
 
 
 def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) -> Callable[[], Scores]:

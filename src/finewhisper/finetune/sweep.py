@@ -22,7 +22,6 @@ from finewhisper.finetune.scoring import MACRO, Scores
 from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, setting
 from finewhisper.matrix_plot import plot
 from finewhisper.metrics import Comparison, ErrorRate, Interval, mean_difference
-from finewhisper.model import Context
 from finewhisper.progress import note
 from finewhisper.transcript import DecodeOptions
 
@@ -103,7 +102,7 @@ class Sweep:
 
     Args:
         line: made before training, so that the weights' beginning is known.
-        engine: over the model that is trained.
+        engine: over the model that is trained, with the context that it learns.
         dev, kept: the development sets, and those that must not be forgotten.
     """
 
@@ -111,6 +110,7 @@ class Sweep:
         self, line: Line, engine: TransformersEngine, dev: Sequence[SpeechSet], kept: Sequence[SpeechSet], config: FinetuneConfig
     ) -> None:
         self.line, self.engine, self.dev, self.config = line, engine, tuple(dev), config
+        self.context = engine.context
         taken = {speech.name for speech in dev}
         self.kept = tuple(replace(speech, name=f"kept {speech.name}") if speech.name in taken else speech for speech in kept)
         self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
@@ -118,7 +118,11 @@ class Sweep:
         self.scales = tuple(scale for scale in scales if scale != 1) if dev else ()
 
     def choose(self, trainer: SpeechTrainer) -> Choice | None:
-        """Leave the best model's weights in the trainer's model; None where there is nothing to choose from and nothing to report."""
+        """Leave the best model's weights in the trainer's model and its context in the engine.
+
+        Returns:
+            None where there is nothing to choose from and nothing to report.
+        """
         checkpoints = self._checkpoints(trainer)
         if not (self.scales or checkpoints or self.kept):
             return None
@@ -144,7 +148,7 @@ class Sweep:
         return found if len(found) > 1 else []
 
     def _try(self, name: str, weights: Weights, averaged: int, scale: float, base: Row | None, tuned: Candidate | None = None) -> Candidate:
-        self.line.place(weights, scale)
+        self._place(weights, scale)
         row, scores = self._measure(name, (*self.dev, *self.kept))
         rises = [cell.rate.percent - before.rate.percent for cell, before in zip(row.cells, base.cells, strict=True)] if base else []
         change = mean_difference(self._on_dev(tuned.row), self._on_dev(row)) if tuned and self.dev else None
@@ -154,13 +158,13 @@ class Sweep:
         return [cell.rates for cell in row.cells[: len(self.dev)]]
 
     def _base(self, learnt: Weights) -> Row:
-        """The base on all sets: not on short contexts, which it has not learnt."""
-        self.line.place(learnt, 0.0)
-        context, self.engine.context = self.engine.context, Context()
-        try:
-            return self._measure("base", (*self.dev, *self.kept))[0]
-        finally:
-            self.engine.context = context
+        self._place(learnt, 0.0)
+        return self._measure("base", (*self.dev, *self.kept))[0]
+
+    def _place(self, weights: Weights, scale: float) -> None:
+        """Be the model at ``scale`` of the way, on contexts that it can hear in."""
+        self.line.place(weights, scale)
+        self.engine.context = self.context.at(scale)
 
     def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[Row, Scores]:
         note(f"{name}:")
@@ -173,7 +177,7 @@ class Sweep:
 
     def _chosen(self, candidates: Sequence[Candidate], base: Row | None) -> Choice:
         best, reason = select(candidates, self.config.keep_tolerance, keeping=bool(self.kept))
-        self.line.place(best.weights, best.scale)
+        self._place(best.weights, best.scale)
         rows = tuple(candidate.row for candidate in candidates)
         matrix = Matrix((*self.dev, *self.kept), (base, *rows) if base else rows)
         note(f"{matrix}\n{reason}")

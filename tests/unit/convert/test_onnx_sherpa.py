@@ -16,8 +16,7 @@ from finewhisper.convert.weights import largest_error
 from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import Vocabulary
 
-from .conftest import Make
-from .test_to_onnx import STEPS, TOKENS, reference, sound
+from .test_to_onnx import STEPS, TOKENS, Make, reference, sound
 
 
 def export(source: Path, target: Path, quantization: Any = "float32") -> ModelFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from finewhisper.convert.weights import largest_error
 from finewhisper.errors import MissingExtraError, ModelError
 from finewhisper.model import ModelFolder
 
-from .conftest import Make
-
+Make = Callable[..., Path]
 TOKENS = np.array([[50258, 50259, 50359, 400, 1500, 17], [50258, 50262, 50358, 2000, 5, 50257]])
 
 

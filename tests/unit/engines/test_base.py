@@ -23,6 +23,7 @@ def engine(random_model) -> Engine:
         (Context(), 8.0, 1_000),
         (Context(), 60.0, 3_000),
         (Context(trimmed=True, margin_s=1.0), None, 300),
+        (Context(trimmed=True, margin_s=0.3), None, 250),  # what it was trained with, not a fixed number
         (Context(trimmed=True, margin_s=1.0), 8.0, 300),  # it needs no more than it has learnt
     ],
 )

@@ -27,6 +27,7 @@ plans = st.builds(
 )
 corpora = st.lists(st.builds(Clip, st.floats(0.1, 30), st.integers(1, 200), st.sampled_from("ABC")), min_size=1, max_size=120)
 SHORT = BatchPlan(16, 120.0, (0.1, 2.0), 0.5, 0, 1, stitched_share=0.1)
+FULL = replace(SHORT, full_window_share=1.0, stitched_share=1.0)
 
 
 def rows(batch: list[Window]) -> list[int]:
@@ -133,8 +134,30 @@ def test_trimmed_batches_are_short_and_epochs_differ() -> None:
     assert list(batches) != first
 
 
+@pytest.mark.parametrize("margin_s", [(0.1, 0.5), (1.0, 1.0), (0.0, 2.0)])
+def test_short_windows_have_a_margin_of_the_range(margin_s: tuple[float, float]) -> None:
+    clips = [Clip(1.0 + 0.37 * (index % 11)) for index in range(500)]
+    for batch in LengthBatches(clips, replace(SHORT, margin_s=margin_s, full_window_share=0.0)):
+        longest_s = max(clips[row].duration_s for row in rows(batch))
+        quiet_s = batch[0].frames / FRAMES_PER_SECOND - longest_s
+        assert margin_s[0] - 0.01 <= quiet_s <= margin_s[1] + CONTEXT_STEP_FRAMES / FRAMES_PER_SECOND
+
+
 def test_windows_without_speech_have_their_share() -> None:
     clips = [Clip(1.0 + index % 5) for index in range(1000)]
     windows = [window for batch in LengthBatches(clips, replace(SHORT, no_speech_share=0.1)) for window in batch]
-    alone = [window for window in windows if len(window.rows) < 2]
-    assert 0.08 < sum(not window.rows for window in alone) / len(alone) < 0.12
+    assert 0.08 < sum(not window.rows for window in windows) / len(windows) < 0.12
+
+
+def test_windows_without_speech_stand_beside_stitched_ones_too() -> None:
+    """The share was that of the windows of one clip: where all are stitched, it was none."""
+    clips = [Clip(1.0 + index % 5) for index in range(2000)]
+    windows = [window for batch in LengthBatches(clips, replace(FULL, no_speech_share=0.3)) for window in batch]
+    assert 0.25 < sum(not window.rows for window in windows) / len(windows) < 0.35
+
+
+def test_it_is_known_whether_windows_hold_several_clips() -> None:
+    clips = [Clip(1.0 + index % 5) for index in range(50)]
+    assert LengthBatches(clips, FULL).stitches()
+    assert not LengthBatches(clips, replace(SHORT, stitched_share=0.0)).stitches()
+    assert not LengthBatches([clip._replace(speaker=index) for index, clip in enumerate(clips)], FULL).stitches(), "one of each speaker"

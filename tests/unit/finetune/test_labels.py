@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,8 @@ def utterance(sentence: str, sentences: tuple[TimedSentence, ...] | None = None)
     return Utterance(Path("a.wav"), sentence, "bg", 2.0, sentences=sentences)
 
 
-def build(spoken: Utterance, vocabulary: Vocabulary, *, timestamps: bool = False, **shares: float) -> Labels:
-    labeller = Labeller(vocabulary, timestamps=float(timestamps), **shares)
+def build(spoken: Utterance, vocabulary: Vocabulary, *, timestamps: bool = False, **options: Any) -> Labels:
+    labeller = Labeller(vocabulary, timestamps=float(timestamps), **options)
     return labeller([Placed(spoken, 0.0)], np.random.default_rng(0))
 
 
@@ -52,6 +53,13 @@ def test_times_are_taught_where_the_line_has_them(vocabulary: Vocabulary) -> Non
     assert labels.targets == (IGNORED, IGNORED, *labels.inputs[3:], END)
 
 
+def test_times_that_overlap_by_a_rounding_never_go_back(vocabulary: Vocabulary) -> None:
+    spoken = (TimedSentence(0.0, 0.84, "Синя"), TimedSentence(0.8, 0.82, "и"), TimedSentence(0.83, 1.5, "риба"))
+    labels = build(utterance("Синя и риба", spoken), vocabulary, timestamps=True)
+    times = [token - ZERO for token in labels.inputs if token >= ZERO]
+    assert times == [0, 42, 42, 42, 42, 75]
+
+
 def test_a_line_without_times_keeps_the_no_timestamps_prompt(vocabulary: Vocabulary) -> None:
     assert build(utterance("риба"), vocabulary, timestamps=True).inputs[3] == NO_TIMESTAMPS
 
@@ -60,6 +68,25 @@ def test_no_speech_is_taught_at_the_start_token_and_ends_at_once(vocabulary: Voc
     labels = build(utterance("", ()), vocabulary, timestamps=False)
     assert labels.inputs == (START, BULGARIAN, TRANSCRIBE, NO_TIMESTAMPS)
     assert labels.targets == (NO_SPEECH, IGNORED, IGNORED, END)
+
+
+@pytest.mark.parametrize(("kind", "transcribe", "no_speech", "no_timestamps"), [("v2", 50359, 50362, 50363), ("v3", 50360, 50363, 50364)])
+def test_every_vocabulary_has_its_own_ids(
+    kind: str, transcribe: int, no_speech: int, no_timestamps: int, vocabularies: dict[str, Vocabulary]
+) -> None:
+    """In large-v3 and turbo Cantonese pushes all that follows the languages one up."""
+    chosen = vocabularies[kind]
+    spoken = utterance("риба", (TimedSentence(0, 30, "риба"),))
+    assert build(spoken, chosen).inputs[:4] == (START, BULGARIAN, transcribe, no_timestamps)
+    timed = build(spoken, chosen, timestamps=True)
+    assert timed.inputs[:4] == (START, BULGARIAN, transcribe, no_timestamps + 1)
+    assert timed.targets[-2:] == (chosen.size - 1, END), "30 s is the last token there is"
+    assert build(utterance("", ()), chosen).targets == (no_speech, IGNORED, IGNORED, END)
+
+
+def test_task_and_language_of_the_run_win(vocabulary: Vocabulary) -> None:
+    labels = build(utterance("blue fish"), vocabulary, task="translate", language="fr")
+    assert labels.inputs[:4] == (START, 50265, 50358, NO_TIMESTAMPS)
 
 
 def test_scripts_without_spaces_get_no_leading_space(vocabulary: Vocabulary) -> None:

@@ -18,11 +18,12 @@ from safetensors.torch import load_file
 
 from children import PROCESSES
 from finetuning import quick_run
-from finewhisper.errors import StorageError
+from finewhisper.errors import StorageError, UsageError
 from finewhisper.finetune.batches import Window
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.run import run
+from finewhisper.model import ModelFolder
 
 
 @pytest.fixture
@@ -187,3 +188,32 @@ def test_a_run_that_never_began_can_be_started_again(random_model: Path, speech_
     with pytest.raises(StorageError, match="--overwrite"):
         run(options.model_copy(update={"resume": False}))
     assert run(options).steps == 4
+
+
+def test_a_finished_model_outlives_whatever_happens_to_its_resumption(
+    random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoints may be deleted. The run then began again, and the first error deleted the model too."""
+    options = config(speech_folder, random_model, max_steps=1)
+    result = run(options).output
+    resumed = options.model_copy(update={"resume": True})
+
+    def interrupt(*_: Any) -> None:
+        shutil.rmtree(result / "checkpoints")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finewhisper.finetune.results.publish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(resumed)
+    with pytest.raises(UsageError, match="is finished and has no checkpoints left"):
+        run(resumed)
+    ModelFolder.open(result)
+
+
+def test_a_manifest_that_changed_since_the_run_began_is_refused(random_model: Path, speech_folder: Path) -> None:
+    options = killed(config(speech_folder, random_model, max_steps=3, save_steps=1), "training_step", 1)
+    manifest = speech_folder / "train.jsonl"
+    manifest.write_text("".join(reversed(manifest.read_text().splitlines(keepends=True))))
+    with pytest.raises(UsageError, match="--resume: --train has other content since the run"):
+        run(options)
+    assert list((options.output / "checkpoints").iterdir())

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from finetuning import quick_run
 from finewhisper.errors import ManifestError, ModelError, StorageError, UsageError
+from finewhisper.finetune.batches import Window
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
+from finewhisper.finetune.dataset import Example, SpeechDataset
+from finewhisper.finetune.labels import Labels
 from finewhisper.finetune.run import run
 from finewhisper.model import ModelFolder
 
@@ -26,12 +31,14 @@ def losses(output: Path) -> list[float]:
 
 
 def test_lora_leaves_a_complete_adapter(random_model: Path, speech_folder: Path) -> None:
-    result = run(config(speech_folder, random_model, dev=speech_folder / "dev.jsonl", tracker="tensorboard"))
+    dev = speech_folder / "dev.jsonl"
+    result = run(config(speech_folder, random_model, dev=dev, tracker="tensorboard", margin_s=(0.2, 0.7), full_window_share=0.1))
     output = speech_folder / "result"
     folder = ModelFolder.open(output, "adapter")
     names = {path.name for path in output.iterdir()}
     assert {"adapter_model.safetensors", "config.yaml", "finewhisper.json", "training.json", "training.png", "README.md"} <= names
-    assert folder.card.context.trimmed
+    context = folder.card.context
+    assert (context.trimmed, context.margin_s, context.trained_margin_s, context.full_window_share) == (True, 0.7, (0.2, 0.7), 0.1)
     assert folder.card.languages == ("en",)
     assert folder.card.base is not None
     assert folder.card.base["fingerprint"] == ModelFolder.open(random_model).fingerprint()
@@ -58,6 +65,45 @@ def test_the_loss_falls_when_the_same_clips_are_heard_again(random_model: Path, 
     result = run(config(speech_folder, random_model, method="full", epochs=30, learning_rate=3e-3))
     measured = losses(result.output)
     assert measured[-1] < measured[0] / 2
+
+
+def test_workers_change_no_weight(random_model: Path, speech_folder: Path) -> None:
+    """The seed of a window decides all that is random in it, whichever process reads it."""
+    options = {"max_steps": 2, "full_window_share": 0.5, "stitched_share": 0.0, "no_speech": 0.3}
+    alone, helped = (
+        run(config(speech_folder, random_model, output=speech_folder / str(workers), workers=workers, **options)) for workers in (0, 2)
+    )
+    one, two = (load_file(result.output / "adapter_model.safetensors") for result in (alone, helped))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert ModelFolder.open(alone.output).card.timestamps is False, "no line has times, and no window holds several clips"
+
+
+def test_large_v3_is_taught_in_its_own_ids_language_and_task(
+    make_random: Callable[..., Path], speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ids after the languages are one higher, its spectrogram has 128 bins; --task and --language win over the lines' own."""
+    rows = [json.loads(line) for line in (speech_folder / "train.jsonl").read_text().splitlines()]
+    timed = [row | {"sentences": [{"start": 0.1, "end": 0.5, "text": row["sentence"]}]} for row in rows]
+    (speech_folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in timed))
+    taught: list[Labels] = []
+    fetch = SpeechDataset.__getitem__
+
+    def listen(dataset: SpeechDataset, window: Window) -> Example:
+        taught.append((example := fetch(dataset, window)).labels)
+        return example
+
+    monkeypatch.setattr(SpeechDataset, "__getitem__", listen)
+    model = make_random("v3", num_mel_bins=128)
+    result = run(config(speech_folder, model, method="full", max_steps=2, task="translate", language="yue", timestamps=1.0))
+    start, cantonese, translate, zero, end = 50258, 50358, 50359, 50365, 50257
+    assert taught
+    for labels in taught:
+        assert labels.inputs[:4] == (start, cantonese, translate, zero + 5)
+        assert labels.targets[-2:] == (zero + 25, end)
+    assert ModelFolder.open(result.output).card.timestamps is True
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, result.output))
+    assert after["model.encoder.conv1.weight"].shape[1] == 128
+    assert not torch.equal(before["model.encoder.conv1.weight"], after["model.encoder.conv1.weight"])
 
 
 def test_full_training_writes_a_whole_model(random_model: Path, speech_folder: Path) -> None:
@@ -141,6 +187,12 @@ def test_an_adapter_is_not_a_base(random_model: Path, speech_folder: Path) -> No
     result = run(config(speech_folder, random_model))
     with pytest.raises(ModelError, match="finewhisper merge"):
         run(config(speech_folder, result.output, output=speech_folder / "second"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_refused(seed: int, random_model: Path, speech_folder: Path) -> None:
+    with pytest.raises(ValidationError, match="seed"):
+        config(speech_folder, random_model, seed=seed)
 
 
 def test_layers_that_do_not_exist_are_refused(random_model: Path, speech_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,4 +128,14 @@ def test_a_set_without_an_error_rate_is_refused_before_training(random_model: Pa
     write(speech_folder / "silent.jsonl", silent)
     with pytest.raises(UsageError, match=r"silent\.jsonl: nothing is said in it"):
         run(quick_run(speech_folder, random_model, dev=speech_folder / "silent.jsonl"))
+    assert not (speech_folder / "result").exists()
+
+
+@pytest.mark.parametrize("said", ["", "...", "♪"])
+def test_a_set_in_which_nothing_is_said_cannot_be_kept(said: str, random_model: Path, speech_folder: Path) -> None:
+    """Its error rate is 0 or infinite, and their difference is no number, which no limit is below."""
+    silent = [replace(utterance, sentence=said) for utterance in read(speech_folder / "dev.jsonl")]
+    write(speech_folder / "silent.jsonl", silent)
+    with pytest.raises(UsageError, match=r"--keep .*silent\.jsonl: nothing is said in it"):
+        run(quick_run(speech_folder, random_model, keep=(speech_folder / "silent.jsonl",)))
     assert not (speech_folder / "result").exists()
