@@ -63,11 +63,12 @@ def _converter(source: ModelFolder) -> Any:
     """CTranslate2's converter, held to safetensors and to this machine: it would take a pickle, and ask the hub."""
     try:
         import torch  # noqa: F401 - without it CTranslate2 fails later, with a NameError
-        import transformers  # noqa: F401
+        import transformers
         from ctranslate2.converters import TransformersConverter
     except ImportError as error:
         missing = ("ctranslate2", "ct2") if error.name == "ctranslate2" else ("transformers with torch", "train")
         raise MissingExtraError(*missing) from error
+    transformers.utils.logging.disable_progress_bar()  # the bar here is ours
 
     class Converter(TransformersConverter):  # type: ignore[misc]
         def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
