@@ -277,6 +277,38 @@ def test_a_language_that_the_model_lacks_is_refused(multilingual: Engine, clips:
         multilingual.transcribe(clips[1:2], DecodeOptions(language=language))
 
 
+#: The types that people use beside float32, with the fixture that holds the tiny model in them.
+PRECISIONS = {
+    ("transformers", "bfloat16"): "tiny_en_model",
+    ("ctranslate2", "int8"): "tiny_en_ct2_model",
+    ("whispercpp", "q8_0"): "tiny_en_q8_model",
+    ("onnx", "int8"): "tiny_en_int8_onnx_model",
+}
+
+
+@pytest.mark.parametrize(("name", "precision"), list(PRECISIONS))
+def test_other_precisions_keep_the_promises(request: pytest.FixtureRequest, clips: list[Waveform], name: str, precision: str):
+    """What is said, times inside the audio, a text that does not depend on a clip's neighbours, and the precision that was asked for."""
+    folder = ModelFolder.open(request.getfixturevalue(PRECISIONS[name, precision]))
+    engine = load_engine(folder, device="cpu", precision=precision, threads=1)
+    assert engine.name == name
+    assert engine.precision.startswith(precision)  # CTranslate2 says what the rest is computed in, too: int8_float32
+    heard = engine.transcribe(clips, DecodeOptions())
+    assert error_rate([JFK], [heard[0].text], "word", Normalizer.for_language("en")).percent < 10
+    for transcript in heard:
+        times = [time for segment in transcript.segments for time in (segment.start_s, segment.end_s)]
+        assert times
+        assert times == sorted(times)
+        assert times[-1] <= transcript.duration_s
+    assert engine.transcribe(clips[1:], DecodeOptions())[0].text == heard[1].text
+
+
+def test_a_precision_that_the_device_lacks_is_refused(tiny_en_ct2_model: Path, tiny_en_ggml_model: Path, tiny_en_onnx_model: Path):
+    for folder, precision in ((tiny_en_ct2_model, "float16"), (tiny_en_ggml_model, "q8_0"), (tiny_en_onnx_model, "float16")):
+        with pytest.raises(UnsupportedError, match=f"--precision {precision}: .* (auto|float32)"):
+            load_engine(ModelFolder.open(folder), device="cpu", precision=precision)
+
+
 def test_all_engines_say_the_same(request: pytest.FixtureRequest, clips: list[Waveform]):
     """The same weights in the same type: the same text and times.
 
