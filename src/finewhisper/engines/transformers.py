@@ -169,6 +169,19 @@ def choose_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UnsupportedError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
     try:
-        return torch.device(device)
+        place = torch.device(device)
     except RuntimeError as error:
         raise UnsupportedError(f"--device {device}: is not a torch device ({error}); use cpu or cuda") from None
+    _require_there(place)
+    return place
+
+
+def _require_there(place: torch.device) -> None:
+    """Raises: UnsupportedError: nothing can be put on this device."""
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        names = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+        raise UnsupportedError(f"--device {place}: there is no such device, only {names}; use one of them or --device cpu")
+    try:
+        torch.ones(1, device=place).cpu()  # a name that torch knows may stand for a device that this machine or build has not
+    except (RuntimeError, AssertionError, ImportError):  # each of its backends refuses in a way of its own
+        raise UnsupportedError(f"--device {place}: this torch cannot compute there on this machine; use --device cpu") from None
