@@ -156,11 +156,17 @@ def tiny_en_ggml_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFac
     return _ggml(tiny_en_model, tmp_path_factory.mktemp("ggml-tiny.en"))
 
 
-def _ggml(source: Path, folder: Path) -> Path:
+@pytest.fixture(scope="session")
+def tiny_en_q8_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-tiny.en for whisper.cpp, in 8 bits."""
+    return _ggml(tiny_en_model, tmp_path_factory.mktemp("ggml-q8-tiny.en"), "q8_0")
+
+
+def _ggml(source: Path, folder: Path, quantization: str = "f16") -> Path:
     from finewhisper.convert import to_ggml
     from finewhisper.model import ModelFolder
 
-    to_ggml.write(ModelFolder.open(source), folder, "f16")
+    to_ggml.write(ModelFolder.open(source), folder, quantization)
     return folder
 
 
@@ -176,13 +182,19 @@ def base_onnx_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     return _exported(base_model, tmp_path_factory)
 
 
-def _exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def tiny_en_int8_onnx_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """whisper-tiny.en as ONNX graphs, int8."""
+    return _exported(tiny_en_model, tmp_path_factory, "int8")
+
+
+def _exported(source: Path, tmp_path_factory: pytest.TempPathFactory, quantization: str = "float32") -> Path:
     from finewhisper.convert import to_onnx
     from finewhisper.model import ModelFolder
 
     folder = tmp_path_factory.mktemp("onnx") / source.name
     folder.mkdir()
-    to_onnx.write(ModelFolder.open(source), folder, "float32")
+    to_onnx.write(ModelFolder.open(source), folder, quantization)
     return folder
 
 

@@ -14,12 +14,14 @@ import pytest
 from finewhisper import audio
 from finewhisper.audio import Waveform
 from finewhisper.engines import Engine, load_engine
+from finewhisper.engines.fake import FakeEngine
 from finewhisper.errors import UnsupportedError, UsageError
 from finewhisper.features import log_mel, pad_samples
 from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
 from finewhisper.text import Normalizer
-from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcript import DecodeOptions, Segment, Transcript
+from finewhisper.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.real
 
@@ -40,14 +42,31 @@ def load(request: pytest.FixtureRequest, fixture: str) -> Engine:
     return load_engine(folder, device="cpu", precision="auto" if folder.kind == "ggml" else "float32")  # whisper.cpp has no choice
 
 
-@pytest.fixture(scope="module", params=list(ENGINES))
+@pytest.fixture(scope="module", params=[*ENGINES, "fake"])
 def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "fake":
+        return FakeEngine(script, vocabulary=Vocabulary.load(request.getfixturevalue("tiny_en_model")))
     return load(request, ENGINES[request.param][0])
 
 
-@pytest.fixture(scope="module", params=list(ENGINES))
+@pytest.fixture(scope="module", params=[*ENGINES, "fake"])
 def multilingual(request: pytest.FixtureRequest) -> Engine:
-    return load(request, ENGINES[request.param][1])
+    return FakeEngine(script) if request.param == "fake" else load(request, ENGINES[request.param][1])
+
+
+def script(clip: Waveform, options: DecodeOptions) -> Transcript:
+    """What a fake engine hears in the clips below, told apart by their lengths."""
+    duration_s = len(clip) / 16_000
+    if np.abs(clip).max(initial=0.0) < 0.01:
+        return Transcript((), "en", duration_s)
+    language, text = {
+        11: ("en", JFK),
+        2: ("en", "in being comparatively modern"),
+        9: ("de", "Hier spricht der abenteuerliche Simplicissimus"),
+    }.get(round(duration_s), ("zh", "translated by a script" if options.task == "translate" else "由剧本写成的话"))
+    pause = text.find("ask what") if text == JFK else len(text)
+    phrases = (Segment(text[:pause], 0.0, min(duration_s, 8.0)), Segment(text[pause:], 8.0, duration_s))
+    return Transcript(phrases, language, duration_s)
 
 
 @pytest.fixture(scope="module")
@@ -140,12 +159,16 @@ def test_without_timestamps_a_phrase_lasts_from_its_first_word_to_its_last(engin
 
 
 def test_tokens_may_be_drawn_by_chance(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    if engine.name == "fake":
+        pytest.skip("a script may answer to it or not")
     drawn = [engine.transcribe(clips[1:2], DecodeOptions(temperature=temperature))[0].text for temperature in (0.2, 1.5, 1.5, 1.5)]
     assert error_rate([heard[1].text], [drawn[0]], "word", Normalizer.for_language("en")).percent < 50
     assert set(drawn[1:]) != {heard[1].text}
 
 
 def test_hotwords_say_how_to_spell(engine: Engine, clips: list[Waveform]):
+    if engine.name == "fake":
+        pytest.skip("a script may answer to it or not")
     options = DecodeOptions(hotwords=("Yo, my fellow Amerikans", "our kountry", "my fellow Amerikans", "our kountry"), full_windows=True)
     assert "Amerikans" in engine.transcribe(clips[:1], options)[0].text
 
@@ -160,6 +183,8 @@ def test_beam_search_is_honoured_or_refused(engine: Engine, clips: list[Waveform
 
 
 def test_a_prompt_says_how_to_spell(engine: Engine, clips: list[Waveform], heard: list[Transcript]):
+    if engine.name == "fake":
+        pytest.skip("a script may answer to it or not")
     prompt = "Yo, my fellow Amerikans; our kountry, my fellow Amerikans, our kountry."
     assert "Americans" in heard[0].text
     assert "Amerikans" in engine.transcribe(clips[:1], DecodeOptions(prompt=prompt, full_windows=True))[0].text
@@ -250,6 +275,38 @@ def test_translates_into_english(multilingual: Engine, chinese: Waveform):
 def test_a_language_that_the_model_lacks_is_refused(multilingual: Engine, clips: list[Waveform], language: str):
     with pytest.raises(UsageError, match=language):
         multilingual.transcribe(clips[1:2], DecodeOptions(language=language))
+
+
+#: The types that people use beside float32, with the fixture that holds the tiny model in them.
+PRECISIONS = {
+    ("transformers", "bfloat16"): "tiny_en_model",
+    ("ctranslate2", "int8"): "tiny_en_ct2_model",
+    ("whispercpp", "q8_0"): "tiny_en_q8_model",
+    ("onnx", "int8"): "tiny_en_int8_onnx_model",
+}
+
+
+@pytest.mark.parametrize(("name", "precision"), list(PRECISIONS))
+def test_other_precisions_keep_the_promises(request: pytest.FixtureRequest, clips: list[Waveform], name: str, precision: str):
+    """What is said, times inside the audio, a text that does not depend on a clip's neighbours, and the precision that was asked for."""
+    folder = ModelFolder.open(request.getfixturevalue(PRECISIONS[name, precision]))
+    engine = load_engine(folder, device="cpu", precision=precision, threads=1)
+    assert engine.name == name
+    assert engine.precision.startswith(precision)  # CTranslate2 says what the rest is computed in, too: int8_float32
+    heard = engine.transcribe(clips, DecodeOptions())
+    assert error_rate([JFK], [heard[0].text], "word", Normalizer.for_language("en")).percent < 10
+    for transcript in heard:
+        times = [time for segment in transcript.segments for time in (segment.start_s, segment.end_s)]
+        assert times
+        assert times == sorted(times)
+        assert times[-1] <= transcript.duration_s
+    assert engine.transcribe(clips[1:], DecodeOptions())[0].text == heard[1].text
+
+
+def test_a_precision_that_the_device_lacks_is_refused(tiny_en_ct2_model: Path, tiny_en_ggml_model: Path, tiny_en_onnx_model: Path):
+    for folder, precision in ((tiny_en_ct2_model, "float16"), (tiny_en_ggml_model, "q8_0"), (tiny_en_onnx_model, "float16")):
+        with pytest.raises(UnsupportedError, match=f"--precision {precision}: .* (auto|float32)"):
+            load_engine(ModelFolder.open(folder), device="cpu", precision=precision)
 
 
 def test_all_engines_say_the_same(request: pytest.FixtureRequest, clips: list[Waveform]):

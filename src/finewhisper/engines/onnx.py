@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class OnnxEngine(Engine):
         """Load a folder.
 
         Args:
-            device: "cpu", "cuda" (where onnxruntime-gpu is installed) or "auto".
+            device: "cpu", "cuda" (where onnxruntime-gpu is installed) or "auto", which is CUDA where both graphs do run there.
             precision: the type of the weights, where the folder holds several; "auto" is the finest.
             threads: CPU threads; 0 leaves the choice to onnxruntime.
 
@@ -56,16 +57,9 @@ class OnnxEngine(Engine):
             MissingExtraError: onnxruntime is not installed.
         """
         library = _library()
-        kind, provider = _provider(library, device)
+        kinds = _kinds(library, device)
         layout, precision = _choice(folder, precision)
-        options = library.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only: it warns of every initializer that an optimisation makes useless
-        paths = layout.paths(folder.path, precision)
-        try:
-            encoder, decoder = (library.InferenceSession(str(path), options, providers=[provider]) for path in paths)
-        except Exception as error:  # onnxruntime's own exceptions have no common base
-            raise ModelError(f"{folder.path}: onnxruntime cannot load it ({error}); download or convert the model again") from error
+        encoder, decoder, kind = _sessions(library, folder, layout.paths(folder.path, precision), kinds, threads)
         engine = cls(folder, layout, precision, (encoder, decoder), kind)
         _check_vocabulary(folder, decoder, engine.vocabulary)
         return engine
@@ -129,14 +123,42 @@ def _library() -> Any:
     return onnxruntime
 
 
-def _provider(library: Any, device: str) -> tuple[str, str]:
+def _kinds(library: Any, device: str) -> list[str]:
+    """The kinds of device to try, in this order."""
     present = library.get_available_providers()
-    kind = device if device != "auto" else "cuda" if _PROVIDERS["cuda"] in present else "cpu"
-    if kind not in _PROVIDERS:
+    if device == "auto":
+        return [kind for kind in ("cuda", "cpu") if _PROVIDERS[kind] in present]
+    if device not in _PROVIDERS:
         raise UnsupportedError(f"--device {device}: the onnx engine runs on cpu and cuda")
-    if _PROVIDERS[kind] not in present:
+    if _PROVIDERS[device] not in present:
         raise UnsupportedError(f"--device {device}: this onnxruntime knows no CUDA; install onnxruntime-gpu, or use --device cpu")
-    return kind, _PROVIDERS[kind]
+    return [device]
+
+
+def _sessions(library: Any, folder: ModelFolder, paths: Sequence[Path], kinds: Sequence[str], threads: int) -> tuple[Any, Any, str]:
+    """Encoder, decoder and the kind of device that both run on.
+
+    A build that lists CUDA may find no GPU, or not the libraries it needs. It then runs on the CPU and says so to nobody, or fails.
+    """
+    options = library.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only: it warns of every initializer that an optimisation makes useless
+    problem: Exception | None = None
+    for kind in kinds:
+        try:  # its own second attempt prints to standard output
+            opened = [library.InferenceSession(str(path), options, providers=[_PROVIDERS[kind]], enable_fallback=0) for path in paths]
+        except Exception as error:  # onnxruntime's own exceptions have no common base
+            problem = error
+            continue
+        if all(_PROVIDERS[kind] in session.get_providers() for session in opened):
+            return opened[0], opened[1], kind
+    if kinds[-1] == "cpu":
+        raise ModelError(f"{folder.path}: onnxruntime cannot load it ({problem}); download or convert the model again") from problem
+    reason = f" ({problem})" if problem else ""
+    raise UnsupportedError(
+        f"--device {kinds[-1]}: onnxruntime cannot run {folder.path} there{reason}; install the CUDA and cuDNN that it was built for, or "
+        "use --device cpu"
+    )
 
 
 def _choice(folder: ModelFolder, wanted: str) -> tuple[Layout, str]:

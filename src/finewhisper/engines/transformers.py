@@ -11,35 +11,61 @@ import numpy.typing as npt
 
 from finewhisper.engines.base import Engine, Features, Hypothesis
 from finewhisper.engines.words import TokenTimes, token_starts
-from finewhisper.errors import MissingExtraError, UnsupportedError
+from finewhisper.errors import MissingExtraError, UnsupportedError, UsageError
 from finewhisper.model import Context, ModelFolder
 from finewhisper.transcript import DecodeOptions
-from finewhisper.vocabulary import Vocabulary
+from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
 try:
     import torch
-    from transformers import GenerationConfig, GenerationMixin, WhisperTimeStampLogitsProcessor
+    from transformers import (
+        GenerationConfig,
+        GenerationMixin,
+        LogitsProcessorList,
+        SuppressTokensAtBeginLogitsProcessor,
+        SuppressTokensLogitsProcessor,
+        WhisperTimeStampLogitsProcessor,
+    )
     from transformers.modeling_outputs import BaseModelOutput
 except ImportError as error:
     raise MissingExtraError("transformers with torch", "train") from error
 
 from finewhisper import whisper
+from finewhisper.engines import drafts
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TransformersEngine(Engine):
-    """Greedy or beam search on a torch model; the model's own lists of suppressed tokens are honoured."""
+    """Greedy or beam search on a torch model; the model's own lists of suppressed tokens are honoured.
+
+    Args:
+        assistant: a smaller model, see :func:`load_assistant`, that drafts what ``model`` then checks; clips are decoded one by one.
+    """
 
     name = "transformers"
 
-    def __init__(self, model: whisper.LengthAwareWhisper, vocabulary: Vocabulary, context: Context) -> None:
+    def __init__(
+        self,
+        model: whisper.LengthAwareWhisper,
+        vocabulary: Vocabulary,
+        context: Context,
+        assistant: whisper.LengthAwareWhisper | None = None,
+    ) -> None:
         super().__init__(vocabulary, context, model.config.num_mel_bins)
-        self.model = model
+        self.model, self._assistant = model, assistant
         self.precision = str(model.dtype).removeprefix("torch.")
 
     @classmethod
-    def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> TransformersEngine:
+    def load(
+        cls,
+        folder: ModelFolder,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        assistant: ModelFolder | None = None,
+    ) -> TransformersEngine:
         """Load a transformers folder; arguments and errors are those of :func:`finewhisper.engines.load_engine`."""
         place = choose_device(device)
         if precision not in ("auto", *PRECISIONS):
@@ -49,8 +75,10 @@ class TransformersEngine(Engine):
         dtype = PRECISIONS[precision] if precision != "auto" else torch.float16 if place.type == "cuda" else torch.float32
         if threads:
             torch.set_num_threads(threads)
-        model = whisper.load(folder, dtype).to(place).eval()
-        return cls(model, Vocabulary.load(folder.path), folder.card.context)
+        model: whisper.LengthAwareWhisper = whisper.load(folder, dtype).to(place).eval()
+        vocabulary = Vocabulary.load(folder.path)
+        drafting = None if assistant is None else load_assistant(assistant, model, vocabulary)
+        return cls(model, vocabulary, folder.card.context, drafting)
 
     @torch.inference_mode()
     def encode(self, features: Features) -> npt.NDArray[np.float32]:
@@ -60,6 +88,8 @@ class TransformersEngine(Engine):
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
         states = self._encode(features)
         prompt = torch.tensor(prompts, device=states.device)
+        if self._assistant is not None and not options.temperature:
+            return self._checked(self._assistant, features, states, prompt, max_tokens, options)
         config, processors = self._search(max_tokens, prompt.shape[1], options)
         # GenerationMixin's generate, not Whisper's own override of it: prompts and windows are ours to decide.
         with self._chance(options):
@@ -72,6 +102,27 @@ class TransformersEngine(Engine):
                 logits_processor=processors,
             )
         return self._score(states, sequences, prompt.shape[1])
+
+    def _checked(
+        self,
+        assistant: whisper.LengthAwareWhisper,
+        features: Features,
+        states: torch.Tensor,
+        prompts: torch.Tensor,
+        max_tokens: int,
+        options: DecodeOptions,
+    ) -> list[Hypothesis]:
+        """What greedy search writes, drafted by the assistant: clip by clip, because drafts are right for different lengths."""
+        if options.beam_size > 1:
+            raise UnsupportedError(f"--assistant: drafts are for greedy decoding; use --beam-size 1 in place of {options.beam_size}")
+        rules = self._rules(*self._search(max_tokens, prompts.shape[1], options), prompts.shape[1])
+        heard = states if assistant.model.encoder is self.model.model.encoder else self._encode(features, assistant)
+        hypotheses = []
+        for row in (slice(index, index + 1) for index in range(len(states))):
+            readers = drafts.Reader(self.model, states[row]), drafts.Reader(assistant, heard[row])
+            tokens = drafts.greedy(*readers, prompts[row], rules, max_tokens, self.vocabulary.end_of_text)
+            hypotheses += self._score(states[row], tokens, prompts.shape[1])
+        return hypotheses
 
     @torch.inference_mode()
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
@@ -111,9 +162,9 @@ class TransformersEngine(Engine):
         known = [(layer, head) for layer, head in stored if layer < layers and head < heads]
         return known or [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
 
-    def _encode(self, features: Features) -> torch.Tensor:
+    def _encode(self, features: Features, model: whisper.LengthAwareWhisper | None = None) -> torch.Tensor:
         batch = torch.from_numpy(features).to(self.model.device, self.model.dtype)
-        states: torch.Tensor = self.model.model.encoder(batch).last_hidden_state
+        states: torch.Tensor = (model or self.model).model.encoder(batch).last_hidden_state
         return states
 
     def _decode_hidden(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -142,6 +193,16 @@ class TransformersEngine(Engine):
         config.max_initial_timestamp_index = getattr(stored, "max_initial_timestamp_index", 50)
         return config, [WhisperTimeStampLogitsProcessor(config, begin_index=prompt_length)]
 
+    def _rules(self, config: GenerationConfig, processors: list[Any], prompt_length: int) -> LogitsProcessorList:
+        """What may be written, as ``generate`` puts it together from what :meth:`_search` answers."""
+        rules = LogitsProcessorList()
+        if config.suppress_tokens:
+            rules.append(SuppressTokensLogitsProcessor(config.suppress_tokens, device=self.model.device))
+        if config.begin_suppress_tokens:
+            rules.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, prompt_length, device=self.model.device))
+        rules.extend(processors)
+        return rules
+
     def _score(self, states: torch.Tensor, sequences: torch.Tensor, prompt_length: int) -> list[Hypothesis]:
         """One teacher-forced pass over what was written: its log-probability, and how likely it is that nobody spoke."""
         hidden = self._decode_hidden(states, sequences[:, :-1])
@@ -158,6 +219,35 @@ class TransformersEngine(Engine):
         return hypotheses
 
 
+def load_assistant(folder: ModelFolder, model: whisper.LengthAwareWhisper, vocabulary: Vocabulary) -> whisper.LengthAwareWhisper:
+    """A model to draft for ``model``, on its device and in its type; where both have the same encoder, it is kept once.
+
+    Raises:
+        ModelError: the folder cannot be loaded.
+        UsageError: it has another vocabulary or other features than ``model``.
+    """
+    theirs = Vocabulary.load(folder.path)
+    if theirs.size != vocabulary.size:
+        names = f"{VOCABULARY_SIZES[theirs.size]}, {theirs.size} tokens", f"{VOCABULARY_SIZES[vocabulary.size]}, {vocabulary.size}"
+        raise UsageError(
+            f"--assistant {folder.path}: has another vocabulary ({names[0]}) than the model ({names[1]}); give one of its kind"
+        )
+    if folder.config["num_mel_bins"] != model.config.num_mel_bins:
+        raise UsageError(
+            f"--assistant {folder.path}: hears {folder.config['num_mel_bins']} mel bins, the model {model.config.num_mel_bins}"
+        )
+    assistant: whisper.LengthAwareWhisper = whisper.load(folder, model.dtype).to(model.device).eval()
+    if _same(assistant.model.encoder, model.model.encoder):
+        assistant.model.encoder = model.model.encoder
+    return assistant
+
+
+def _same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    """Whether two networks have the same weights."""
+    weights, others = one.state_dict(), other.state_dict()
+    return weights.keys() == others.keys() and all(torch.equal(weight, others[name]) for name, weight in weights.items())
+
+
 def choose_device(device: str) -> torch.device:
     """The device to compute on; "auto" is CUDA where there is one.
 
@@ -169,6 +259,19 @@ def choose_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UnsupportedError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
     try:
-        return torch.device(device)
+        place = torch.device(device)
     except RuntimeError as error:
         raise UnsupportedError(f"--device {device}: is not a torch device ({error}); use cpu or cuda") from None
+    _require_there(place)
+    return place
+
+
+def _require_there(place: torch.device) -> None:
+    """Raises: UnsupportedError: nothing can be put on this device."""
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        names = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+        raise UnsupportedError(f"--device {place}: there is no such device, only {names}; use one of them or --device cpu")
+    try:
+        torch.ones(1, device=place).cpu()  # a name that torch knows may stand for a device that this machine or build has not
+    except (RuntimeError, AssertionError, ImportError):  # each of its backends refuses in a way of its own
+        raise UnsupportedError(f"--device {place}: this torch cannot compute there on this machine; use --device cpu") from None

@@ -52,7 +52,14 @@ def run(config: EvaluateConfig) -> Evaluation:
     if baseline is not None:
         baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
 
-    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
+    engine = load_engine(
+        folder,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        side_by_side=True,
+        assistant=config.assistant,
+    )
     if config.full_windows:
         engine.context = engine.context.full()
     swept = sweep(engine, partial(_transcribe, engine, utterances, config), utterances, config) if config.context_sweep else None

@@ -7,11 +7,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from finewhisper.convert.run import run as convert
 from finewhisper.engines import Engine, load_engine
-from finewhisper.errors import VerificationError
+from finewhisper.errors import UnsupportedError, VerificationError
 from finewhisper.files import atomic_file, require_absent, sha256
 from finewhisper.matrix import Cell, SpeechSet, compare_heard, read_sets, short_names, texts
 from finewhisper.model import Context, ModelFolder
@@ -71,7 +72,7 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
     note(f"{name}:")
     if folder.card.context != source.card.context:
         note(f"{name}: its finewhisper.json names other windows than that of {source.path}, whose windows it gets here")
-    engine = load_engine(folder, device=config.device, threads=config.threads, side_by_side=True)
+    engine = _load(folder, config)
     engine.context = source.card.context
     options = _options(config)
     began = time.perf_counter()
@@ -81,13 +82,35 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
     return Heard(name, engine.name, _precision(folder, engine), tuple(written), cell, seconds, _size(folder.path))
 
 
+def _load(folder: ModelFolder, config: ParityConfig) -> Engine:
+    """An engine that computes in the type that the weights are stored in, and in float32 where a Hugging Face folder does not say.
+
+    On a GPU engines choose float16 by themselves, and float32 copies would differ for that alone. A CPU's own choice is the stored type,
+    or float32 where it cannot compute in that.
+    """
+    load = partial(load_engine, folder, device=config.device, threads=config.threads, side_by_side=True)
+    stored = _stored(folder) or ("float32" if folder.kind == "transformers" else None)
+    if config.device == "cpu" or stored is None or folder.kind not in ("transformers", "ctranslate2"):  # the others have no choice
+        return load()
+    try:
+        return load(precision=stored)
+    except UnsupportedError:  # of the type or of the device, which then is refused again
+        return load()
+
+
 def _options(config: ParityConfig) -> DecodeOptions:
     return DecodeOptions(timestamps=False, batch_size=config.batch_size, fallback=())
 
 
 def _precision(folder: ModelFolder, engine: Engine) -> str:
     """The type that a converted folder is stored in; a CPU may well compute float16 weights in float32."""
-    return str((folder.card.verification or {}).get("quantization") or engine.precision)
+    return _stored(folder) or engine.precision
+
+
+def _stored(folder: ModelFolder) -> str | None:
+    """What a conversion wrote down."""
+    found = (folder.card.verification or {}).get("quantization")
+    return str(found) if found else None
 
 
 def _size(folder: Path) -> int:

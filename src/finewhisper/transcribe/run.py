@@ -197,7 +197,14 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
     """
     folder = ModelFolder.open(config.model, *KINDS)
     parallel = side_by_side and not config.sequential
-    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=parallel)
+    engine = load_engine(
+        folder,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        side_by_side=parallel,
+        assistant=config.assistant,
+    )
     if config.full_windows:
         engine.context = engine.context.full()
     options = DecodeOptions(

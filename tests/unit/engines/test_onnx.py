@@ -136,6 +136,30 @@ def test_cuda_without_its_library_is_refused(copy: Path):
         load(copy, device="cuda")
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["runs on the CPU by itself", "raises"])
+def test_a_build_for_cuda_runs_on_a_machine_without(
+    copy: Path, fails: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """It lists the provider all the same; what counts is where the graphs run."""
+    import onnxruntime
+
+    real = onnxruntime.InferenceSession
+
+    def session(path: str, options: onnxruntime.SessionOptions, providers: list[str], **rest: int) -> onnxruntime.InferenceSession:
+        if fails and providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+        return real(path, options, providers=["CPUExecutionProvider"], **rest)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    engine = load(copy, device="auto")
+    assert engine._device == "cpu"
+    assert engine.transcribe([np.zeros(16_000, dtype=np.float32)], DecodeOptions(language="en", max_tokens_per_second=1.0))
+    with pytest.raises(UnsupportedError, match=r"--device cuda: .* cannot run .*; install .* use --device cpu"):
+        load(copy, device="cuda")
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("part", ["encoder_model", "decoder_model_merged"])
 def test_a_missing_graph_is_a_model_error(copy: Path, part: str):
     (copy / "onnx" / f"{part}.onnx").unlink()

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+import finewhisper.parity.run as module
 from finewhisper.cli import main
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.run import run as convert
+from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import StorageError
 from finewhisper.manifest import read, write
 from finewhisper.matrix import Cell
 from finewhisper.metrics import ErrorRate
+from finewhisper.model import ModelFolder
 from finewhisper.parity.config import Copy, ParityConfig
 from finewhisper.parity.result import Difference, Heard, Parity
 from finewhisper.parity.run import run
@@ -134,6 +139,27 @@ def test_every_copy_gets_the_windows_of_the_source(random_model: Path, speech_fo
     assert result.copies[0].texts == result.source.texts
     assert "context:trimmed+0.5s" in result.signature
     assert "names other windows" in capsys.readouterr().err
+
+
+def test_off_the_cpu_each_model_computes_in_what_it_is_stored_in(
+    random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU would compute all of them in float16, if it were left the choice."""
+    asked: list[tuple[str, str]] = []
+
+    def watched(folder: ModelFolder, *, precision: str = "auto", **options: Any) -> Engine:
+        asked.append((folder.path.name, precision))
+        return load_engine(folder, precision=precision, **options)
+
+    monkeypatch.setattr(module, "load_engine", watched)
+    kinds = ("ctranslate2:float32", "ctranslate2:float16", "onnx:float32")
+    config = ParityConfig(models=(random_model,), manifest=speech_folder / "dev.jsonl", to=kinds, limit=1, threads=1, device="auto")
+    result = run(config)
+    assert asked[:3] == [(random_model.name, "float32"), ("ctranslate2-float32", "float32"), ("ctranslate2-float16", "float16")]
+    assert asked[-1] == ("onnx-float32", "auto")
+    if not torch.cuda.is_available():
+        assert asked[3] == ("ctranslate2-float16", "auto")  # a CPU cannot compute in it
+    assert len(result.copies) == 3
 
 
 def test_a_folder_of_copies_is_not_written_over(random_model: Path, speech_folder: Path) -> None:
