@@ -41,6 +41,7 @@ NEEDS_AN_EXTRA = {
     "finewhisper.convert.onnx_network": "onnx",
     "finewhisper.convert.onnx_sherpa": "onnx",
     "finewhisper.convert.onnx_weights": "onnx",
+    "finewhisper.engines.drafts": "train",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",
     "finewhisper.finetune.batches": "train",

@@ -204,18 +204,17 @@ def grown_run(options: FinetuneConfig, result: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for a process' memory")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_memory_stays_flat_over_batches_of_many_lengths(precision: str, random_model: Path, tmp_path: Path) -> None:
+def test_memory_stays_flat_over_batches_of_many_lengths(random_model: Path, tmp_path: Path) -> None:
     """Compiled kernels of every length that was met would be kept: a run of whisper-base in bfloat16 grew by 1.4 GB in 30 steps."""
     utterances = []
-    for index in range(48):
+    for index in range(36):
         folder = tmp_path / str(index)
         folder.mkdir()
-        long_clips(folder, 1, 0.5 + 0.4 * index)
+        long_clips(folder, 1, 0.5 + 0.3 * index)
         utterances += manifest.read(folder / "train.jsonl")
     manifest.write(tmp_path / "train.jsonl", utterances)
-    options = quick_run(tmp_path, random_model, batch_size=1, epochs=2, max_steps=72, precision=precision)
+    options = quick_run(tmp_path, random_model, batch_size=1, epochs=1, precision="bfloat16")
     assert together(1, grown_run, options, tmp_path / "held.json") == [0]
     held = json.loads((tmp_path / "held.json").read_text())
     print(f"{held[11] / 1e6:.0f} MB after 12 steps, {held[-1] / 1e6:.0f} MB after {len(held)}")
-    assert held[-1] - held[11] < 60e6
+    assert held[-1] - held[11] < 40e6
