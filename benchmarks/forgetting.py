@@ -63,12 +63,12 @@ def report(arguments: argparse.Namespace) -> str:
     read = read_sets([Path(path) for path in paths], arguments.limit)
     sets = tuple(SpeechSet(name, speech.utterances) for name, speech in zip(names, read, strict=True))
     learnt = ModelFolder.open(arguments.tuned).card.context
-    rows = [_row("base", _converted(arguments, None), sets, arguments, Context())]
+    rows = [_row("base", _converted(arguments, None), sets, arguments, Context().full())]
     for scale in arguments.scales:
         copy = _converted(arguments, scale)
         rows.append(_row(f"{scale:g}", copy, sets, arguments, learnt))
         if scale in arguments.padded:
-            rows.append(_row(f"{scale:g}, 30 s windows", copy, sets, arguments, Context()))
+            rows.append(_row(f"{scale:g}, 30 s windows", copy, sets, arguments, Context().full()))
     matrix = Matrix(sets, tuple(rows))
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} thread(s)",
