@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import platform
-import resource
 import statistics
 import subprocess
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import resident
 import torch
 
 from finewhisper.model import versions
@@ -69,12 +69,7 @@ def peak_bytes(device: torch.device) -> int:
     """The highest memory use since the last reset: what torch allocated on a GPU, or this process's resident memory, Python included."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resident.peak_bytes()
 
 
 def held_bytes(device: torch.device) -> int:

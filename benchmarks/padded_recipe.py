@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import resident
 import torch
 from peft import LoraConfig, get_peft_model
-from step_clock import StepClock, peak_memory_bytes
+from step_clock import StepClock
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForConditionalGeneration, WhisperProcessor, set_seed
 
 from finewhisper import manifest, whisper
@@ -114,6 +115,6 @@ def train(recipe: Recipe) -> dict[str, float]:
     merged = adapted.merge_and_unload(safe_merge=True)
     recipe.output.mkdir(parents=True)
     whisper.save(merged, recipe.base, recipe.output)
-    measured = clock.measured() | {"peak_memory_bytes": peak_memory_bytes()}
+    measured = clock.measured() | {"peak_memory_bytes": resident.peak_bytes()}
     (recipe.output / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     return measured

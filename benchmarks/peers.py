@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import resident
 
 from finewhisper import manifest
 from finewhisper.audio import SAMPLE_RATE, Waveform
@@ -186,16 +186,9 @@ def main() -> None:
     began = time.perf_counter()
     texts = decode(clips)
     seconds = time.perf_counter() - began
-    Path(sys.argv[2]).write_text(json.dumps({"seconds": seconds, "texts": texts, "peak_memory_bytes": peak_bytes()}), encoding="utf-8")
-
-
-def peak_bytes() -> int:
-    """The most memory that this process had resident; its own, while ``ru_maxrss`` begins with that of the process which started it."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    Path(sys.argv[2]).write_text(
+        json.dumps({"seconds": seconds, "texts": texts, "peak_memory_bytes": resident.peak_bytes()}), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,8 +46,3 @@ class StepClock(TrainerCallback):  # type: ignore[misc]
             "median_step_s": statistics.median(step[0] for step in steps),
             "utterances": heard,
         }
-
-
-def peak_memory_bytes() -> int:
-    """Most memory that this process ever had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

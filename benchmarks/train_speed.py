@@ -96,7 +96,8 @@ def train(side: str, name: str, settings: Settings, steps: int, output: Path) ->
 
 def ours(path: Path, settings: Settings, steps: int, output: Path) -> None:
     """`finewhisper finetune` and `merge` with their defaults but for what both sides share."""
-    from step_clock import StepClock, peak_memory_bytes
+    import resident
+    from step_clock import StepClock
 
     from finewhisper.finetune.config import FinetuneConfig
     from finewhisper.finetune.run import run
@@ -122,7 +123,7 @@ def ours(path: Path, settings: Settings, steps: int, output: Path) -> None:
     heard = utterances_of_steps(config)
     clock = StepClock(lambda: next(heard))
     run(config, [clock])
-    peak = peak_memory_bytes()
+    peak = resident.peak_bytes()
     merge(MergeConfig(models=(adapter,), output=output, overwrite=True))
     (output / "measured.json").write_text(json.dumps(clock.measured() | {"peak_memory_bytes": peak}, indent=1) + "\n")
 
