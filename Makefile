@@ -10,10 +10,11 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test check format bench bench-gpu docs lock
+.PHONY: help demo test fuzz check format bench bench-gpu docs lock
 help:
 	@echo 'make demo    teach a real Whisper a language it cannot hear (DEMO_LANG=bg), with every command shown'
 	@echo 'make test    run the tests'
+	@echo 'make fuzz    thousands of damaged files, uploads and connections, of which make test takes a sample'
 	@echo 'make check   formatting, lint, types, layers, and whether the command-line reference is fresh'
 	@echo 'make bench   run the benchmarks on what make demo made'
 	@echo 'make bench-gpu   training and transcribing with random weights, on a GPU where there is one'
@@ -24,6 +25,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+fuzz: $(STAMP)
+	FINEWHISPER_FUZZ=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --numprocesses $(WORKERS) --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff format --check
