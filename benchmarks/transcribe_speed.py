@@ -1,8 +1,10 @@
 """How fast is speech turned into text on a CPU, beside the tools that people use, and is the text as good?
 
 Four sets: `captions` (Tux Paint's, 1.4 s on average) and `aishell` (sentences of 4.4 s) with models that finewhisper tuned on them, as
-`train_speed.py` leaves them; `long` (recordings of minutes) with whisper-base, and `long_tiny` (the English ones) with tiny.en. Every
-side decodes the same clips with the same weights and threads, greedily, in a process of its own:
+`train_speed.py` leaves them; `long` (recordings of minutes) with whisper-base, and `long_tiny` (the English ones) with tiny.en. Any other:
+`--set NAME=MODEL:MANIFEST`, such as speech of readers that the model never met. Beside each rate stands the 95 % interval of its
+difference from ours on the same clips (paired bootstrap): where it holds 0, nobody knows who makes fewer errors. Every side decodes the
+same clips with the same weights and threads, greedily, in a process of its own:
 
 - ours: CTranslate2 int8 through finewhisper's Transcriber, in the context that the model has learnt;
 - faster-whisper on the same folder, one clip after the other and in batches: the faster one counts;
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import Cell, SpeechSet, compare_heard
+from finewhisper.metrics import difference
 from finewhisper.model import ModelFolder, versions
 from finewhisper.progress import note
 from finewhisper.transcript import DecodeOptions
@@ -90,10 +93,14 @@ class Side:
     seconds: float
     error: float  #: percent; words, or characters where a language has none
     peak_memory_bytes: int
+    more_than_ours: tuple[float, float] | None = None  #: points of error rate, the 95 % interval; None: of ours, or ours is not there
 
 
 def speech(name: str, arguments: argparse.Namespace) -> Speech:
     """A set with its model, at most --limit clips spread over it. Raises: FinewhisperError."""
+    if name in arguments.set:
+        model, rows = arguments.set[name]
+        return Speech(name, ModelFolder.open(model, "transformers").path, train_speed.test_set(rows, arguments.limit))
     model = ModelFolder.open(vars(arguments)[f"{name}_model"], "transformers").path
     if name.startswith("long"):
         rows = manifest.read(arguments.data / "longform" / "manifest.jsonl")
@@ -152,15 +159,16 @@ def environment(threads: int) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def error(spoken: Speech, texts: Sequence[str]) -> float:
-    """Percent: words, or characters where a language is written without spaces."""
+def scored(spoken: Speech, texts: Sequence[str]) -> Cell:
+    """The rates of each clip, of words, or of characters where a language is written without spaces."""
     wanted = SpeechSet(spoken.name, tuple(spoken.utterances))
-    return Cell.of(compare_heard(wanted, texts, DecodeOptions()), wanted.unit()).rate.percent
+    return Cell.of(compare_heard(wanted, texts, DecodeOptions()), wanted.unit())
 
 
 def compare(spoken: Speech, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """One set through every side, as in --json."""
     found: dict[str, Side] = {}
+    cells: dict[str, Cell] = {}
     skipped: dict[str, str] = {}
     for turn in range(arguments.rounds):
         for side in sides:
@@ -173,8 +181,12 @@ def compare(spoken: Speech, sides: Sequence[str], arguments: argparse.Namespace)
                 note(f"{spoken.name}: {side} left out: {problem}")
                 continue
             seconds = min(answer["seconds"], found[side].seconds if side in found else answer["seconds"])
-            found[side] = Side(seconds, error(spoken, answer["texts"]), answer["peak_memory_bytes"])
+            cells[side] = scored(spoken, answer["texts"])
+            found[side] = Side(seconds, cells[side].rate.percent, answer["peak_memory_bytes"])
             note(f"{spoken.name}: {side}, round {turn + 1}: {answer['seconds']:.1f} s")
+    for side in found.keys() & cells.keys() - {"ours"} if "ours" in cells else ():
+        apart = difference(cells["ours"].rates, cells[side].rates)
+        found[side] = replace(found[side], more_than_ours=None if apart is None else (apart.low, apart.high))
     return result(spoken, found, skipped)
 
 
@@ -240,20 +252,25 @@ def whole_process(command: Sequence[str], threads: int) -> float:
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures for reading."""
-    lines = ["| set | clips | side | seconds | × real time | ours is faster | error % | memory |", "|---|---|---|---|---|---|---|---|"]
-    for name in (name for name in SETS if name in results):
+    lines = [
+        "| set | clips | side | seconds | × real time | ours is faster | error % | points more than ours | memory |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (name for name, row in results.items() if "sides" in row):
         row = results[name]
         audio_s = row["clips"] * row["mean_seconds"]
         ours = row["sides"].get("ours")
         for side, figures in row["sides"].items():
             times = f"{figures['seconds'] / ours['seconds']:.1f}×" if ours and side != "ours" else ""
             speed = f"{figures['seconds']:.1f} | {audio_s / figures['seconds']:.1f} | {times}"
-            rest = f"{row['score']} {figures['error']:.1f} | {figures['peak_memory_bytes'] / 1e9:.1f} GB"
+            apart = figures["more_than_ours"]
+            tie = "" if apart is None else f"{apart[0]:+.1f} … {apart[1]:+.1f}"
+            rest = f"{row['score']} {figures['error']:.1f} | {tie} | {figures['peak_memory_bytes'] / 1e9:.1f} GB"
             lines.append(f"| {name} | {row['clips']} of {row['mean_seconds']:.1f} s | {side} | {speed} | {rest} |")
-        lines += [f"| {name} | | {side} | left out | | | | |" for side in row["skipped"]]
+        lines += [f"| {name} | | {side} | left out | | | | | |" for side in row["skipped"]]
     cold = results.get("cold_start", {})
     lines += [
-        f"| cold start | 1 of {cold['clip_seconds']:.1f} s | {side} | {cold[side]:.2f} | | | | |"
+        f"| cold start | 1 of {cold['clip_seconds']:.1f} s | {side} | {cold[side]:.2f} | | | | | |"
         for side in ("ours", "faster_whisper", "whispercpp")
         if cold.get(side)
     ]
@@ -262,7 +279,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> int:
     arguments = parse()
-    names = [name for name in SETS if arguments.only in (None, name)]
+    names = [name for name in (*SETS, *arguments.set) if arguments.only in (None, name)]
     try:
         sets = [speech(name, arguments) for name in names]
         results: dict[str, Any] = {}
@@ -301,14 +318,28 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--captions", type=Path, default=Path("runs/demo/data"), help="folder of captions, as make demo makes it")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with aishell_sample_zh and longform")
     parser.add_argument("--work", type=Path, default=Path("runs/transcribe_speed"), help="folder for the copies")
-    parser.add_argument("--only", choices=SETS, help="one set")
+    parser.add_argument("--set", type=own_set, action="append", default=[], metavar="NAME=MODEL:MANIFEST", help="a set of your own")
+    parser.add_argument("--only", metavar="NAME", help=f"one set: {', '.join(SETS)} or one of your own")
     parser.add_argument("--sides", nargs="+", choices=list(peers.SIDES), help="default: all")
     parser.add_argument("--limit", type=int, default=60, help="most clips of a set, spread over it; the shortest recordings of long")
     parser.add_argument("--rounds", type=int, default=2, help="rounds in which the sides take turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-cold-start", dest="cold_start", action="store_false", help="leave out the whole processes")
     parser.add_argument("--json", type=Path, help="file for the results; those of other sets stay in it")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.set = dict(arguments.set)
+    if arguments.only not in (None, *SETS, *arguments.set):
+        parser.error(f"--only {arguments.only}: is none of {', '.join((*SETS, *arguments.set))}")
+    return arguments
+
+
+def own_set(text: str) -> tuple[str, tuple[Path, Path]]:
+    """A name with its model and manifest."""
+    name, _, rest = text.partition("=")
+    model, _, rows = rest.rpartition(":")
+    if not (name and model and rows) or name in SETS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=MODEL:MANIFEST, with a name of its own")
+    return name, (Path(model), Path(rows))
 
 
 if __name__ == "__main__":

@@ -129,8 +129,21 @@ def test_transcribe_speed_puts_every_tool_beside_ours(random_model, speech_folde
     assert row["speedup_vs_transformers"] == pytest.approx(row["sides"]["transformers"]["seconds"] / row["sides"]["ours"]["seconds"])
     assert row["speedup_vs_faster_whisper"] is None, "that side was not asked for"
     assert row["error"] > 0
+    low, high = row["sides"]["transformers"]["more_than_ours"]
+    assert low <= row["sides"]["transformers"]["error"] - row["error"] <= high, "the interval is of the difference on the same clips"
+    assert row["sides"]["ours"]["more_than_ours"] is None
     assert re.findall(r"^\| captions \| 2 of .* \| (\w+) \|", done.stdout, re.MULTILINE)[:2] == ["ours", "transformers"]
     assert (tmp_path / "work" / "copies").is_dir()
+
+
+def test_transcribe_speed_takes_sets_of_ones_own(random_model, speech_folder, tmp_path):
+    options = ("--work", tmp_path / "work", "--only", "mine", "--threads", "1", "--sides", "ours", "--rounds", "1", "--no-cold-start")
+    done = benchmark("transcribe_speed.py", "--set", f"mine={random_model}:{speech_folder / 'dev.jsonl'}", *options)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^\| (\w+) \| 3 of .* \| (\w+) \|", done.stdout, re.MULTILINE) == [("mine", "ours")]
+    wrong = benchmark("transcribe_speed.py", "--set", "long=model:test.jsonl")
+    assert "'long=model:test.jsonl' is not of the form NAME=MODEL:MANIFEST, with a name of its own" in wrong.stderr
+    assert "--only none: is none of captions" in benchmark("transcribe_speed.py", "--only", "none").stderr
 
 
 def test_transcribe_speed_names_the_model_that_is_missing(speech_folder, tmp_path):
