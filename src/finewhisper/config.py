@@ -7,19 +7,24 @@ are all made from it. What wins: flags, then environment, then the recipe, then 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from finewhisper.errors import UsageError
+from finewhisper.errors import StorageError, UsageError
 from finewhisper.files import atomic_file
+from finewhisper.outputs import require_apart
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Model = TypeVar("Model", bound=BaseModel)
 FieldPath = tuple[str, ...]  # ("lora", "rank"): the field ``rank`` of the field ``lora``
@@ -30,6 +35,16 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
+    @model_validator(mode="after")
+    def _outputs_are_no_inputs(self) -> Self:
+        """Whoever makes a configuration, the command line or a program, cannot ask for an output that would harm an input."""
+        for output in _paths(self, "output"):
+            try:
+                require_apart(output[1], _paths(self, "input"), output[0])
+            except StorageError as error:
+                raise ValueError(str(error)) from None
+        return self
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -37,6 +52,7 @@ class Flag:
 
     alias: str | None = None  #: a short form such as "-m"
     positional: bool = False  #: may be given without its name, in the order of the fields
+    role: Literal["input", "output", "store"] = "input"  #: of a path: read, written, or a place of ours to keep things in
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,11 @@ def resolve(
             _put(values, option.path, flags[option.path])
             sources[option.path] = option.name
     names = {option.path: option.name for option in known}
-    return build(model, values, name=lambda path: sources.get(path) or names.get(path) or f"{recipe}: {'.'.join(path)}")
+    config = build(model, values, name=lambda path: sources.get(path) or names.get(path) or f"{recipe}: {'.'.join(path)}")
+    if recipe is not None and not getattr(config, "resume", False):  # a run is gone on with from its own file
+        for name, output in _paths(config, "output"):
+            require_apart(output, [("--config", recipe)], name)
+    return config
 
 
 def build(model: type[Model], values: Mapping[str, Any], *, name: Callable[[FieldPath], str] | None = None) -> Model:
@@ -166,6 +186,17 @@ def build(model: type[Model], values: Mapping[str, Any], *, name: Callable[[Fiel
             sentences[key] = sentence if before == sentence else f"{before.removesuffix(f', not {key[1]}')} or {sentence}"
         lines = [f"{name(path)}: {sentence}" if path else sentence for (path, _), sentence in sentences.items()]
         raise UsageError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _paths(config: BaseModel, role: str) -> list[tuple[str, Path]]:
+    """What a configuration reads or writes, each with what the user calls it."""
+    found = []
+    for option in options(type(config)):
+        if option.flag.role == role:
+            value: Any = functools.reduce(getattr, option.path, config)
+            name = option.path[-1].upper() if option.flag.positional else option.name
+            found += [(name, path) for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
+    return found
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Outputs that are whole or absent: written to a temporary sibling and renamed.
+"""Files that are whole or absent: written to a temporary sibling and renamed. Folders: :mod:`finewhisper.outputs`.
 
 A rename within one folder is atomic on every file system we support, so a reader never sees half a file, and an interrupted run
 (an error, Ctrl-C, a full disk) leaves what was there before.
@@ -10,9 +10,13 @@ import errno
 import hashlib
 import os
 import re
-import shutil
+import socket
+import stat
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from finewhisper.errors import DiskFullError, StorageError
@@ -57,53 +61,95 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds, delete it when it does not."""
-    short = path.name if len(os.fsencode(path.name)) < _LONG_NAME else hashlib.sha256(os.fsencode(path.name)).hexdigest()
-    temporary = path.with_name(f".{short}.{os.getpid()}.tmp{path.suffix}")
+    """Yield a temporary path beside ``path``; rename it to ``path`` when the block succeeds, delete it when it does not.
+
+    What is replaced keeps its rights, what is new gets those of the umask; a symbolic link stays one, and its file is replaced.
+    """
+    place = Path(os.path.realpath(path))
+    short = place.name if len(os.fsencode(place.name)) < _LONG_NAME else hashlib.sha256(os.fsencode(place.name)).hexdigest()
+    temporary = temporary_name(place.with_name(short), f"tmp{place.suffix}")
     with storage_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(place.parent)
             yield temporary
-            temporary.replace(path)
+            temporary.chmod(stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666 & ~umask())
+            temporary.replace(place)
         finally:
             with suppress(OSError):  # what kept it from being written may keep it from being deleted, and is the error to show
                 temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` that becomes ``path`` when the block succeeds.
+def umask() -> int:
+    """The rights that the user takes from new files."""
+    with _UMASK_LOCK:  # it can only be read by setting it
+        mask = os.umask(0o077)
+        os.umask(mask)
+    return mask
 
-    Raises:
-        StorageError: ``path`` exists and is not empty (unless ``replace``), the disk is full, or writing is denied.
+
+_UMASK_LOCK = threading.Lock()
+
+# Temporary names. They say which process of which machine they belong to, so that what a killed run left can be told from what another
+# one is writing now.
+
+_TEMPORARY = re.compile(r"\..+\.finewhisper-(?P<host>[0-9a-z]+)-(?P<pid>\d+)\.(?P<kind>new|old|tmp.*)", re.DOTALL)
+#: A run of another machine that has not touched its temporary file for so long is taken for dead.
+_STALE_S = 24 * 3600.0
+#: The temporary names of this process, which may have the number of one that was killed.
+_OWN: set[Path] = set()
+
+
+def temporary_name(place: Path, kind: str) -> Path:
+    """A hidden name beside ``place`` that no other process uses.
+
+    Args:
+        kind: its ending: ``new`` for a folder that is being made, ``old`` for one that is being replaced, ``tmp`` for a file.
     """
-    require_absent(path, replace=replace)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with storage_errors(path):
-        try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    name = place.with_name(f".{place.name}.finewhisper-{_host()}-{os.getpid()}.{kind}")
+    _OWN.add(name)
+    return name
 
 
-#: A folder with one of these was written by finewhisper, so --overwrite may replace it; anything else is never deleted.
-_OURS = ("finewhisper.json", "config.yaml", "result.json")
+def is_temporary(name: str) -> bool:
+    """Whether only :func:`temporary_name` makes such names."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
-def require_absent(path: Path, *, replace: bool = False) -> None:
-    """Refuse to write over something that is there, before any work is done."""
-    if path.is_file():
-        raise StorageError(f"{path}: is a file, but a folder is to be written there; choose another -o")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    if not replace:
-        raise StorageError(f"{path}: exists already; delete it, choose another -o, or pass --overwrite")
-    if not any((path / name).exists() for name in _OURS):
-        raise StorageError(f"{path}: --overwrite replaces only what finewhisper wrote, and this is something else; choose another -o")
+def left_by_the_dead(path: Path) -> bool:
+    """Whether a path has a temporary name of a process that is gone; where nobody can know, of one that has not touched it for a day."""
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None or path in _OWN:
+        return False
+    if found["host"] == _host() and os.name == "posix":
+        return int(found["pid"]) == os.getpid() or not _is_running(int(found["pid"]))
+    with suppress(OSError):
+        return time.time() - path.stat().st_mtime > _STALE_S
+    return False
+
+
+@cache
+def _host() -> str:
+    return re.sub(r"[^0-9a-z]", "", socket.gethostname().lower())[:20] or "host"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Delete the temporary files that killed runs left in a folder, once in each process."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if is_temporary(entry.name) and entry.is_file(follow_symlinks=False) and left_by_the_dead(Path(entry.path)):
+                Path(entry.path).unlink(missing_ok=True)
 
 
 #: How many pieces of a file :func:`sampled_sha256` reads, and how many bytes each has.

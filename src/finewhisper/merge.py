@@ -20,8 +20,8 @@ from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
 from finewhisper.errors import MissingExtraError, ModelError, UsageError
-from finewhisper.files import atomic_folder
 from finewhisper.model import Context, Kind, ModelCard, ModelFolder, versions
+from finewhisper.outputs import atomic_folder, require_absent, require_apart
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class MergeConfig(Config):
 
     models: Annotated[tuple[Path, ...], Flag(positional=True)]
     """Folders that `finewhisper finetune` wrote: adapters or full models, all of the same base."""
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the merged model."""
     scale: float = Field(1.0, ge=0, le=1)
     """How much of what was learnt is added to the base: 0 is the base, 1 the tuned model."""
@@ -89,8 +89,10 @@ def run(config: MergeConfig) -> MergeResult:
             "and to average several models name them all"
         )
     base = _base(models[0], config.base)
+    require_apart(config.output, [("the base", base.path)], "--output")
     for other in models[1:]:
         _require_base(other, base)
+    require_absent(config.output, replace=config.overwrite)
     sources = [source for model in models for source in (_checkpoints(model, config.average) if config.average else [model])]
     with atomic_folder(config.output, replace=config.overwrite) as temporary:
         changed = _merge(sources, base, config.scale, temporary)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from finewhisper.errors import DiskFullError, StorageError
-from finewhisper.files import atomic_file, atomic_folder, require_absent, sha256
+from finewhisper.files import atomic_file, sha256
+from finewhisper.outputs import atomic_folder, require_absent
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ class CompareConfig(Config):
     """Folders of the models, Hugging Face, CTranslate2, ggml or ONNX, the base first."""
     manifest: tuple[Path, ...]
     """Manifests to measure on; every line should say its language, else it is detected."""
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder to write."""
     names: tuple[str, ...] = ()
     """What to call the models in the table; default: their folders."""

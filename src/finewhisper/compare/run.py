@@ -9,10 +9,11 @@ from pathlib import Path
 
 from finewhisper.compare.config import CompareConfig
 from finewhisper.engines import KINDS, load_engine
-from finewhisper.files import atomic_folder, require_absent, sha256
+from finewhisper.files import sha256
 from finewhisper.matrix import Matrix, Row, SpeechSet, measure, read_sets, setting, short_names
 from finewhisper.matrix_plot import plot
 from finewhisper.model import ModelFolder, versions
+from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import note
 from finewhisper.transcript import DecodeOptions
 

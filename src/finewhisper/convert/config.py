@@ -35,7 +35,7 @@ class ConvertConfig(Config):
     """Model to convert: a transformers folder, or with --to transformers a ctranslate2 or ggml folder, a ggml file of whisper.cpp, or an
     OpenAI checkpoint (.pt)."""
 
-    target: Annotated[Path, Flag(positional=True)]
+    target: Annotated[Path, Flag(positional=True, role="output")]
     """Folder to write."""
 
     to: Target

@@ -16,8 +16,8 @@ from finewhisper.convert import from_openai, to_ctranslate2, to_ggml, to_onnx, t
 from finewhisper.convert.config import QUANTIZATIONS, ConvertConfig, Quantization
 from finewhisper.convert.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
-from finewhisper.files import atomic_folder, require_absent
 from finewhisper.model import GGML_NAME, Kind, ModelFolder, versions
+from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.vocabulary import language_code
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from finewhisper.config import Config, Flag
 from finewhisper.download.wheels import RELEASES
 from finewhisper.errors import UsageError
-from finewhisper.files import require_absent
 from finewhisper.model import CARD_NAME, ModelFolder
+from finewhisper.outputs import require_absent
 
 
 class DownloadConfig(Config):
@@ -25,7 +25,7 @@ class DownloadConfig(Config):
     model: Annotated[str, Flag(positional=True)]
     """Name of the model, or a hub id such as openai/whisper-small."""
 
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder to write."""
 
     revision: str | None = None

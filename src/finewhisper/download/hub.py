@@ -17,8 +17,9 @@ from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from finewhisper.errors import ModelError
-from finewhisper.files import atomic_folder, sha256, storage_errors
+from finewhisper.files import sha256, storage_errors
 from finewhisper.model import ModelCard, ModelFolder, versions
+from finewhisper.outputs import atomic_folder
 
 #: No pickles, no copies in other formats or precisions, nothing in subfolders.
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")

@@ -21,8 +21,9 @@ from typing import Any
 
 from finewhisper import progress
 from finewhisper.errors import ModelError
-from finewhisper.files import atomic_folder, sha256
+from finewhisper.files import sha256
 from finewhisper.model import ModelCard, ModelFolder, versions
+from finewhisper.outputs import atomic_folder
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class EvaluateConfig(Config):
     """Folder of the model: Hugging Face, CTranslate2, ggml or ONNX."""
     manifest: Path
     """Manifest with the utterances and what is said in them."""
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder to write."""
     baseline: Path | None = None
     """Output of an earlier evaluation on the same manifest, to show before and after."""

@@ -21,9 +21,10 @@ from finewhisper.evaluate.curves import Curves
 from finewhisper.evaluate.result import Evaluation, Setting
 from finewhisper.evaluate.scores import groups, normalizers, require_unit, score
 from finewhisper.evaluate.sweep import require_short_contexts, store, sweep
-from finewhisper.files import atomic_folder, require_absent, sha256
+from finewhisper.files import sha256
 from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
+from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import bar
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Transcript, written_language

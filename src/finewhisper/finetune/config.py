@@ -71,7 +71,7 @@ class FinetuneConfig(Config):
     """Manifest to train on."""
     dev: tuple[Path, ...] = ()
     """Manifests to choose the best checkpoint on, by the mean of their error rates; without any the last one is kept."""
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the result; checkpoints and logs go below it too."""
     language: str | None = None
     """Language of all utterances, as a code or name; default: each line's own."""

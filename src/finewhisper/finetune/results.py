@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from finewhisper import outputs
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
-from finewhisper.files import atomic_folder, sha256, storage_errors
+from finewhisper.files import sha256, storage_errors
 from finewhisper.finetune import inputs, methods, scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
@@ -32,6 +33,8 @@ RESUMABLE = {
     *("output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike"),
     *("keep", "keep_checkpoints", "keep_tolerance", "sweep"),
 }
+#: What a run writes into its folder before the result is there.
+_ON_THE_WAY = ("checkpoints", "checkpoints/checkpoint-*", "tensorboard", "tensorboard/*", ".result.tmp", ".result.tmp/*")
 #: The file of a checkpoint that Trainer writes last.
 _LAST_FILE = "trainer_state.json"
 #: The files that make a folder a model, written last so that an interrupted copy is not taken for one.
@@ -55,7 +58,7 @@ def workspace(config: FinetuneConfig, base: ModelFolder, train: Sequence[Utteran
                 raise
             _drop_incomplete(output)
             if not (_complete_checkpoints(output) or _is_finished(output)):
-                shutil.rmtree(output, ignore_errors=True)
+                outputs.remove(output)
             elif isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt("the last checkpoint is kept; repeat the command with --resume to go on from it") from None
             raise
@@ -68,9 +71,27 @@ def _open(config: FinetuneConfig, found: dict[str, Any]) -> None:
         inputs.require_unchanged(found, config.output)
         _drop_incomplete(config.output)
         return
-    with atomic_folder(config.output, replace=config.overwrite) as fresh:
+    with outputs.atomic_folder(config.output, replace=config.overwrite, later=_ON_THE_WAY) as fresh:
         save_config(config, fresh / "config.yaml")
         inputs.write(found, fresh)
+
+
+def require_ready(config: FinetuneConfig) -> None:
+    """Refuse, before clips are read, an output that cannot be written.
+
+    Raises:
+        UsageError: it holds a run that was broken off, with which ``--resume`` goes on.
+        StorageError: something else is there, or writing is denied.
+    """
+    outputs.recover(config.output)
+    if config.resume:
+        return
+    if not config.overwrite and _is_broken_off(config.output):
+        raise UsageError(
+            f"--output {config.output}: holds a run that has not come to its end; repeat the command with --resume to go on from its last "
+            f"checkpoint, or with --overwrite to begin again"
+        )
+    outputs.require_absent(config.output, replace=config.overwrite)
 
 
 def as_begun(config: FinetuneConfig) -> FinetuneConfig:
@@ -106,6 +127,11 @@ def _complete_checkpoints(output: Path) -> list[Path]:
 def _is_finished(output: Path) -> bool:
     """Whether the folder holds a result, which nothing but ``--overwrite`` may delete."""
     return any((output / name).is_file() for name in _MARKERS)
+
+
+def _is_broken_off(output: Path) -> bool:
+    """Whether the folder holds a run of ours without a result."""
+    return outputs.written(output) is not None and (output / "config.yaml").is_file() and not _is_finished(output)
 
 
 def _is_complete(checkpoint: Path) -> bool:
@@ -155,6 +181,8 @@ def _write(
         choice.write(temporary)
         readme += choice.markdown()
     (temporary / "README.md").write_text(readme, encoding="utf-8")
+    outputs.announce(output, (path.relative_to(temporary).as_posix() for path in temporary.rglob("*")))
+    outputs.allow(temporary)
     for path in sorted(temporary.iterdir(), key=lambda path: path.name in _MARKERS):
         path.replace(output / path.name)
     temporary.rmdir()

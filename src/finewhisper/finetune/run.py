@@ -74,6 +74,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     require_supported(config, device)
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
     processes.join(cpu=device.type == "cpu")
+    processes.first_alone(lambda: results.require_ready(config))
     config = results.as_begun(config)
     fit = fitting.Fit.of(config, WhisperConfig.from_dict(folder.config), device)
     train = processes.first_alone(lambda: usable(config.train, config, labeller))

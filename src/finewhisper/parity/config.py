@@ -52,9 +52,9 @@ class ParityConfig(Config):
     """Manifest with speech that the model is for."""
     to: tuple[str, ...] = ()
     """Copies to make: kinds such as ctranslate2,ggml,onnx in their usual precisions, or with one chosen, as in ctranslate2:int8."""
-    keep: Path | None = None
+    keep: Annotated[Path | None, Flag(role="output")] = None
     """Folder to keep the copies in, by names such as ctranslate2-int8; default: they are deleted."""
-    figures: Annotated[Path | None, Flag(alias="--json")] = None
+    figures: Annotated[Path | None, Flag(alias="--json", role="output")] = None
     """JSON file to write the figures to."""
     require: bool = False
     """Fail, with exit code 2, where a copy misses what is expected of its precision."""

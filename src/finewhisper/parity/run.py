@@ -13,9 +13,10 @@ from pathlib import Path
 from finewhisper.convert.run import run as convert
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import UnsupportedError, VerificationError
-from finewhisper.files import atomic_file, require_absent, sha256
+from finewhisper.files import atomic_file, sha256
 from finewhisper.matrix import Cell, SpeechSet, compare_heard, read_sets, short_names, texts
 from finewhisper.model import Context, ModelFolder
+from finewhisper.outputs import require_absent
 from finewhisper.parity.config import ParityConfig
 from finewhisper.parity.result import Heard, Parity
 from finewhisper.progress import note

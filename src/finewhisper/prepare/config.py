@@ -38,7 +38,7 @@ class PrepareConfig(Config):
     """What to prepare."""
     source: Annotated[Path | None, Flag(positional=True)] = None
     """The corpus's folder, archive or file; without one, tuxpaint and aishell are downloaded."""
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the manifests; audio that has to be extracted goes below it."""
     language: str | None = None
     """Language to choose (tuxpaint), or of the lines that do not say (audiofolder, manifest), as a code or name."""
@@ -56,7 +56,7 @@ class PrepareConfig(Config):
     """Leave out clips that cannot be used and list them in left-out.tsv, instead of stopping."""
     decode: bool = False
     """Decode every clip, not only its header; finds files that are cut short, but reads the whole corpus."""
-    cache: Path | None = None
+    cache: Annotated[Path | None, Flag(role="store")] = None
     """Folder that keeps downloads; by default OUTPUT/download."""
     overwrite: bool = False
     """Prepare again and replace the manifests that are there."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from finewhisper import __version__, manifest
 from finewhisper.errors import StorageError
-from finewhisper.files import atomic_file
+from finewhisper.files import atomic_file, sha256
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, LeftOut
@@ -83,15 +84,11 @@ def prepared_before(config: PrepareConfig) -> Prepared | None:
     Raises:
         StorageError: something else is there.
     """
-    if config.overwrite:
-        return None
     record = _record(config)
-    if record is None:
-        whole = _label(config) and not (config.test_share or config.dev_share)
-        names = [_label(config).removeprefix("-")] if whole else SPLITS
-        there = next((path for name in names if (path := config.output / f"{name}.jsonl").exists()), None)
-        if there is not None:
-            raise StorageError(f"{there}: exists already, from elsewhere; choose another -o, or replace it with --overwrite")
+    whole = _label(config) and not (config.test_share or config.dev_share)
+    names = [_label(config).removeprefix("-")] if whole else SPLITS
+    if record is None or config.overwrite or not record.get("whole", True):
+        _require_replaceable((config.output / f"{name}.jsonl" for name in names), record)
         return None
     settings = _settings(config)
     changed = [
@@ -102,6 +99,20 @@ def prepared_before(config: PrepareConfig) -> Prepared | None:
     splits = {name: Summary(**summary) for name, summary in record["splits"].items()}
     before = Prepared(config.output, record["title"], splits, record["left_out"], record["left_out_list"], fresh=False)
     return before if all(before.manifest(name).is_file() for name in splits) else None
+
+
+def _require_replaceable(manifests: Iterable[Path], record: Mapping[str, Any] | None) -> None:
+    """Refuse to write over manifests that ``prepare`` did not write, or that somebody has corrected since.
+
+    Raises:
+        StorageError: naming the first one.
+    """
+    known = (record or {}).get("sha256", {})
+    for path in manifests:
+        if path.name in known and path.is_file() and sha256(path) not in known[path.name]:
+            raise StorageError(f"{path}: was changed after prepare wrote it, and is not replaced; move it elsewhere, or choose another -o")
+        if path.name not in known and os.path.lexists(path):
+            raise StorageError(f"{path}: exists already, and prepare did not write it; move it elsewhere, or choose another -o")
 
 
 def _record(config: PrepareConfig) -> dict[str, Any] | None:
@@ -129,27 +140,36 @@ def write(config: PrepareConfig, title: str, clips: Sequence[Clip], left_out: Se
         dict(Counter(item.reason for item in left_out).most_common()),
         f"left-out{_label(config)}.tsv",
     )
-    earlier = (_record(config) or {"splits": {}})["splits"]
+    record = _record(config) or {"splits": {}}
+    _require_replaceable((prepared.manifest(name) for name in splits.keys() | record["splits"].keys()), record)
     drafts = {
         config.output / f".{name}.new": config.output / name for name in (*(f"{split}.jsonl" for split in splits), prepared.left_out_list)
     }
+    content = {"settings": _settings(config), **asdict(prepared), "finewhisper": __version__}
+    for name in ("folder", "fresh"):
+        del content[name]
     try:
         for draft, utterances in zip(drafts, splits.values(), strict=False):
             manifest.write(draft, utterances)
         _write_left_out(list(drafts)[-1], left_out)
+        fresh = {final.name: [sha256(draft)] for draft, final in drafts.items() if final.suffix == ".jsonl"}
+        before = record.get("sha256", {})
+        both = {name: [*before.get(name, ()), *fresh.get(name, ())] for name in before.keys() | fresh.keys()}
+        _write_record(config, content | {"sha256": both, "whole": False})  # a run that is killed now is known to have made what it left
         for draft, final in drafts.items():
             draft.replace(final)
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)
-    for name in earlier.keys() - splits.keys():
+    for name in record["splits"].keys() - splits.keys():
         prepared.manifest(name).unlink(missing_ok=True)
-    content = {"settings": _settings(config), **asdict(prepared), "finewhisper": __version__}
-    for name in ("folder", "fresh"):
-        del content[name]
+    _write_record(config, content | {"sha256": fresh, "whole": True})
+    return prepared
+
+
+def _write_record(config: PrepareConfig, content: Mapping[str, Any]) -> None:
     with atomic_file(_marker(config)) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    return prepared
 
 
 def _write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:

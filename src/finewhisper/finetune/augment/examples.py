@@ -14,9 +14,9 @@ from pydantic import Field
 from finewhisper import manifest
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.config import Config, Flag, save
-from finewhisper.files import atomic_folder, require_absent
 from finewhisper.finetune.augment import APPLIED, Augmentation
 from finewhisper.manifest import Utterance
+from finewhisper.outputs import atomic_folder, require_absent
 
 NOTHING = "nothing"  # what an example is called that chance has left alone
 
@@ -31,7 +31,7 @@ class AugmentExamplesConfig(Config):
     """Manifest to take clips from."""
     augment: Path
     """YAML file that describes the augmentation."""
-    output: Annotated[Path, Flag(alias="-o")]
+    output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the WAV files and their manifest."""
     count: int = Field(5, ge=1)
     """How many clips."""

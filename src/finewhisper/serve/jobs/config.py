@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
-from finewhisper.config import Config
+from finewhisper.config import Config, Flag
 
 
 class JobsConfig(Config):
     """Recordings that are handed in now and asked for later."""
 
-    folder: Path | None = None
+    folder: Annotated[Path | None, Flag(role="output")] = None
     """Folder that keeps jobs and their recordings over restarts; without one the server takes no jobs."""
     together: int = Field(2, ge=1)
     """Jobs that are worked on at a time, beside all other requests."""
