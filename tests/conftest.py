@@ -17,6 +17,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from clips import generated_speech
+
 hypothesis.settings.register_profile("shared machine", deadline=None)  # another process may take the core in the middle of an example
 hypothesis.settings.load_profile("shared machine")
 
@@ -76,24 +78,7 @@ def random_model(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def speech_folder(tmp_path: Path) -> Path:
     """Eight generated clips of 0.5 to 2.5 s with sentences, as train.jsonl and dev.jsonl: sound without speech, for mechanics only."""
-    import numpy as np
-    import soundfile
-
-    from finewhisper.manifest import Utterance, write
-
-    rng = np.random.default_rng(0)
-    utterances = []
-    for index in range(8):
-        seconds = 0.5 + 2.0 * index / 7
-        time_s = np.arange(round(seconds * 16_000)) / 16_000
-        tone = 0.3 * np.sin(2 * np.pi * (200 + 60 * index) * time_s) + 0.01 * rng.standard_normal(len(time_s))
-        path = tmp_path / "audio" / f"clip{index}.wav"
-        path.parent.mkdir(exist_ok=True)
-        soundfile.write(path, tone.astype("float32"), 16_000)
-        utterances.append(Utterance(path, f"the tone number {index}", "en", seconds))
-    write(tmp_path / "train.jsonl", utterances)
-    write(tmp_path / "dev.jsonl", utterances[:3])
-    return tmp_path
+    return generated_speech(tmp_path)
 
 
 def _downloaded(name: str) -> Path:

@@ -21,6 +21,7 @@ from finewhisper import __version__
 from finewhisper.audio import Seconds
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
+from finewhisper.outputs import recover
 
 Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
 CARD_NAME = "finewhisper.json"
@@ -128,6 +129,8 @@ class ModelFolder:
             ModelError: there is no such folder, it is not a Whisper model, a file is missing, or it is of another kind; the message
                 names the command that turns it into the right kind.
         """
+        if not path.exists():
+            recover(path)  # a replacement may have been killed between two renames
         kind = _sniff(path)
         missing = [name for name in _NEEDED[kind] if path.is_dir() and not (path / name).is_file()]
         if missing:

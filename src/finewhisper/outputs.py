@@ -61,8 +61,9 @@ def written(folder: Path) -> tuple[str, ...] | None:
 def foreign(folder: Path) -> list[str]:
     """What is in a folder that finewhisper did not write, relative and sorted; all of it where the folder is not ours."""
     ours = written(folder) or ()
-    names = (path.relative_to(folder).as_posix() for path in _files(folder))
-    return sorted(name for name in names if name != RECORD and not any(name == known or fnmatch(name, known) for known in ours))
+    names = (path.relative_to(folder) for path in _files(folder))
+    others = (name.as_posix() for name in names if not _passes(name.parts[0]))
+    return sorted(name for name in others if name != RECORD and not any(name == known or fnmatch(name, known) for known in ours))
 
 
 def require_absent(path: Path, *, replace: bool = False) -> None:
@@ -124,7 +125,7 @@ def remove(folder: Path) -> None:
         return
     others = set(foreign(folder))
     for path in _files(folder):
-        if path.relative_to(folder).as_posix() not in others and path.name != RECORD:
+        if path.relative_to(folder).as_posix() not in others and path.name != RECORD and (path.is_symlink() or not path.is_dir()):
             path.unlink(missing_ok=True)
     (folder / RECORD).unlink(missing_ok=True)
     _drop_empty(folder)
@@ -144,9 +145,7 @@ def require_apart(output: Path, inputs: Iterable[tuple[str, Path]], name: str = 
     for called, other in inputs:
         relation = _relation(output, other)
         if relation:
-            raise StorageError(
-                f"{name} {output}: {relation} {called} {other}, which is read and must not be changed; choose another {name}"
-            )
+            raise StorageError(f"{name} {output}: {relation} {called} {other}, which is only to be read; choose another {name}")
 
 
 def _relation(output: Path, other: Path) -> str:
@@ -175,7 +174,7 @@ def _same(one: Path, other: Path) -> bool:
 def _require_replaceable(path: Path, place: Path, *, replace: bool) -> None:
     if place.is_file():
         raise StorageError(f"{path}: is a file, but a folder is to be written there; choose another -o")
-    if not place.is_dir() or not any(entry.name not in _PASSING and not is_temporary(entry.name) for entry in place.iterdir()):
+    if not place.is_dir() or not _entries(place):
         return
     if not replace:
         raise StorageError(f"{path}: exists already; delete it, choose another -o, or pass --overwrite")
@@ -216,7 +215,7 @@ def _drop_empty(folder: Path) -> None:
 
 #: In a mount point: what was there before the files that are being moved in.
 _BEFORE = ".finewhisper-before"
-#: What may stand in an empty place.
+#: What may stand in an empty mount point.
 _PASSING = {_BEFORE, "lost+found"}
 
 
@@ -329,7 +328,12 @@ def _move_in(scratch: Path, place: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if entry.name not in _PASSING and not is_temporary(entry.name)]
+    return [entry for entry in folder.iterdir() if not _passes(entry.name)]
+
+
+def _passes(name: str) -> bool:
+    """Whether an entry of a folder does not count: it belongs to a mount point, or to a run that writes there now."""
+    return name in _PASSING or is_temporary(name)
 
 
 def _undo_moves(place: Path, drafts: Sequence[Path]) -> None:

@@ -52,7 +52,7 @@ def random_ct2_model(random_model: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize(
-    "moment", [".copy.*.tmp", ".copy.*.tmp/preprocessor_config.json"], ids=["while it is written", "while it is verified"]
+    "moment", [".copy.*.new", ".copy.*.new/preprocessor_config.json"], ids=["while it is written", "while it is verified"]
 )
 @pytest.mark.parametrize("to", ["ctranslate2", "transformers"])
 def test_ctrl_c_leaves_nothing(random_model: Path, random_ct2_model: Path, folder: Path, to: str, moment: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from finewhisper.errors import DiskFullError, StorageError
 from finewhisper.files import atomic_file, sha256
-from finewhisper.outputs import atomic_folder, require_absent
+from finewhisper.outputs import atomic_folder
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -38,19 +38,6 @@ def test_a_failed_folder_leaves_nothing(tmp_path: Path, failure: type[BaseExcept
         (temporary / "half").write_text("half")
         raise failure
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_is_replaced_only_when_it_is_ours(tmp_path: Path) -> None:
-    target = tmp_path / "model"
-    with atomic_folder(target) as temporary:
-        (temporary / "finewhisper.json").write_text("{}")
-    with pytest.raises(StorageError, match="--overwrite"):
-        require_absent(target)
-    with atomic_folder(target, replace=True) as temporary:
-        (temporary / "new").write_text("")
-    assert [path.name for path in target.iterdir()] == ["new"]
-    with pytest.raises(StorageError, match="something else"):
-        require_absent(target, replace=True)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, read_sets, short_na
 from finewhisper.matrix_plot import plot
 from finewhisper.metrics import ErrorRate
 from finewhisper.model import ModelFolder
+from finewhisper.outputs import RECORD
 
 
 def cell(*errors: int) -> Cell:
@@ -87,7 +88,7 @@ def test_the_command_finds_what_evaluate_finds(random_model: Path, speech_folder
     arguments = ["compare", str(random_model), str(other), "--manifest", str(dev), str(train), "-o", str(output), "--limit", "3"]
     assert main([*arguments, "--names", "base", "copy"]) == 0
     assert "dev WER" in capsys.readouterr().out
-    assert {path.name for path in output.iterdir()} == {"result.json", "matrix.csv", "matrix.md", "matrix.png"}
+    assert {path.name for path in output.iterdir()} == {RECORD, "result.json", "matrix.csv", "matrix.md", "matrix.png"}
     models = {model["name"]: model for model in json.loads((output / "result.json").read_text())["models"]}
     expected = evaluate(EvaluateConfig(model=random_model, manifest=dev, output=speech_folder / "evaluated")).scores["WER"]
     for name in ("base", "copy"):

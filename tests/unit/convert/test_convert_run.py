@@ -19,6 +19,7 @@ from finewhisper.convert.verify import generated_clip
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError, FinewhisperError, ModelError, StorageError, UsageError, VerificationError
 from finewhisper.model import Context, ModelCard, ModelFolder
+from finewhisper.outputs import RECORD
 
 pytestmark = pytest.mark.real
 
@@ -43,7 +44,7 @@ def test_the_copy_is_whole_says_how_it_compared_and_remembers_its_context(
     ModelCard(context=Context(trimmed=True, margin_s=0.5), languages=("bg",)).write(source)
     result = convert(source, tmp_path / "ct2", quantization="float16")
     assert {path.name for path in (tmp_path / "ct2").iterdir()} == {
-        "config.json", "finewhisper.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json",
+        RECORD, "config.json", "finewhisper.json", "model.bin", "preprocessor_config.json", "tokenizer.json", "vocabulary.json",
     }  # fmt: skip
     card = ModelFolder.open(tmp_path / "ct2", "ctranslate2").card
     assert [card.context] == compared == [Context(trimmed=True, margin_s=0.5)]  # it was compared on the windows that it will hear

@@ -14,6 +14,7 @@ from finewhisper.evaluate import run as module
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.run import run
 from finewhisper.files import sha256
+from finewhisper.outputs import RECORD
 
 
 def config(model: Path, folder: Path, **options: object) -> EvaluateConfig:
@@ -29,7 +30,7 @@ def spoil(folder: Path, *names: str) -> None:
 def test_outputs(random_model: Path, speech_folder: Path) -> None:
     evaluation = run(config(random_model, speech_folder, title="Noise"))
     output = speech_folder / "out"
-    assert sorted(path.name for path in output.iterdir()) == ["report.html", "result.json", "utterances.csv"]
+    assert sorted(path.name for path in output.iterdir()) == [RECORD, "report.html", "result.json", "utterances.csv"]
     result = json.loads((output / "result.json").read_text(encoding="utf-8"))
     assert result == json.loads(json.dumps(evaluation.json()))
     assert result["manifest"]["sha256"] == sha256(speech_folder / "train.jsonl")

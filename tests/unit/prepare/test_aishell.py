@@ -141,8 +141,10 @@ def test_without_a_source_it_is_downloaded_into_the_cache(archive: Path, tmp_pat
 
 
 def test_a_folder_that_is_something_else(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with pytest.raises(CorpusError, match=r"holds no transcript/aishell_transcript_v0\.8\.txt; give data_aishell\.tgz or the folder"):
-        run(config(tmp_path, tmp_path / "out"))
+        run(config(empty, tmp_path / "out"))
 
 
 def test_a_file_that_is_something_else(tmp_path: Path) -> None:

@@ -42,11 +42,13 @@ def test_real_recordings(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with pytest.raises(UsageError, match="--source: is required for fsdd"):
         run(PrepareConfig(corpus="fsdd", output=tmp_path / "out"))
     with pytest.raises(CorpusError, match="no such folder"):
         run(PrepareConfig(corpus="fsdd", source=tmp_path / "gone", output=tmp_path / "out"))
     with pytest.raises(CorpusError, match="holds no recordings named like"):
-        run(PrepareConfig(corpus="fsdd", source=tmp_path, output=tmp_path / "out"))
+        run(PrepareConfig(corpus="fsdd", source=empty, output=tmp_path / "out"))
     with pytest.raises(UsageError, match="spoken in English"):
-        run(PrepareConfig(corpus="fsdd", source=tmp_path, output=tmp_path / "out", language="de"))
+        run(PrepareConfig(corpus="fsdd", source=empty, output=tmp_path / "out", language="de"))

@@ -126,10 +126,8 @@ def test_a_manifest_can_be_split(clips: Path, tmp_path: Path) -> None:
 def test_a_manifest_is_not_overwritten_by_its_copy(clips: Path) -> None:
     source = lines(clips / "mine.jsonl", {"audio": "00.flac", "sentence": "A"})
     before = source.read_bytes()
-    with pytest.raises(
-        StorageError, match=r"mine\.jsonl: exists already, from elsewhere; choose another -o, or replace it with --overwrite"
-    ):
-        check(source, clips)
+    with pytest.raises(ValueError, match=r"contains SOURCE .*mine\.jsonl, which is only to be read; choose another --output"):
+        check(source, clips, overwrite=True)
     assert source.read_bytes() == before
 
 

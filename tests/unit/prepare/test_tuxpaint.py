@@ -132,8 +132,10 @@ def test_a_language_that_is_not_spoken(stamps: Path, tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_no_stamps(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with pytest.raises(CorpusError, match=r"holds no spoken captions .*give a folder of Tux Paint's stamps as SOURCE"):
-        prepare(tmp_path, tmp_path / "out")
+        prepare(empty, tmp_path / "out")
     with pytest.raises(CorpusError, match="no such file or folder"):
         prepare(tmp_path / "gone", tmp_path / "out")
 
