@@ -21,6 +21,7 @@ from finewhisper import __version__
 from finewhisper.audio import Seconds
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
+from finewhisper.model_numbers import require_ggml, require_safetensors, require_sizes, require_token_ids
 from finewhisper.outputs import recover
 
 Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
@@ -136,11 +137,23 @@ class ModelFolder:
         if missing:
             raise ModelError(f"{path}: a {kind} folder without {', '.join(missing)}; copy what is missing from the original model")
         folder = cls(path, kind)
-        if kind == "transformers":
-            folder.weight_files()
+        folder._require_numbers()
         if kinds and kind not in kinds:
             raise ModelError(f"{path}: is a {kind} folder, but {' or '.join(kinds)} is needed here; {_next_step(path, kind, kinds)}")
         return folder
+
+    def _require_numbers(self) -> None:
+        """Refuse what would lead native code astray. Raises: ModelError."""
+        if self.kind in ("transformers", "onnx"):
+            require_sizes(self.config, self.path / "config.json")
+            require_token_ids(self.generation, self.path / "generation_config.json")
+        if self.kind in ("transformers", "adapter"):
+            for path in self.weight_files():
+                require_safetensors(path)
+        if self.kind == "ctranslate2":
+            require_token_ids(self.config, self.path / "config.json")
+        if self.kind == "ggml":
+            require_ggml(self.stored_weights()[0])
 
     @cached_property
     def card(self) -> ModelCard:
@@ -157,6 +170,14 @@ class ModelFolder:
     def config(self) -> dict[str, Any]:
         """``config.json``, or ``adapter_config.json`` of an adapter."""
         return _read_json(self.path / _NEEDED[self.kind][0])
+
+    @cached_property
+    def generation(self) -> dict[str, Any]:
+        """``generation_config.json``: what may be written, and how. Raises: ModelError."""
+        path = self.path / "generation_config.json"
+        content = _read_json(path)
+        require_token_ids(content, path)
+        return content
 
     def weight_files(self) -> list[Path]:
         """The safetensors files, in the order of their names.
@@ -192,7 +213,7 @@ class ModelFolder:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); copy it from the original model") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: is not a JSON object; copy it from the original model")

@@ -159,11 +159,11 @@ def _current(folder: ModelFolder, there: Sequence[Head]) -> tuple[Head, ...]:
 
     A model of fewer layers may still name those of the one that it was distilled from; what is not ``there`` is left out.
     """
-    from finewhisper.convert.companions import default_alignment_heads
+    from finewhisper.convert.companions import known_alignment_heads
 
-    named = json.loads((folder.path / _FILE).read_text(encoding="utf-8")).get("alignment_heads") or []
-    known = sorted({(layer, head) for layer, head in named} & set(there))
-    return tuple(known or ((layer, head) for layer, head in default_alignment_heads(folder.config)))
+    named = json.loads((folder.path / _FILE).read_text(encoding="utf-8")).get("alignment_heads")
+    known = [(layer, head) for layer, head in known_alignment_heads(named, folder.config)]
+    return tuple(sorted(set(known) & set(there)) or known)
 
 
 def _write(folder: ModelFolder, alignment: Alignment, config: AlignConfig) -> None:

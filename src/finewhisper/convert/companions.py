@@ -14,6 +14,7 @@ from typing import Any
 from finewhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+from finewhisper.model_numbers import alignment_heads
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
 #: Whisper writes its first time within the first second (Radford et al. 2022, section 4.5), in steps of 20 ms.
@@ -52,7 +53,7 @@ def write_json(path: Path, content: Any) -> None:
 def generation_config(vocabulary: Vocabulary, config: dict[str, Any], decoding: dict[str, Any]) -> dict[str, Any]:
     """What transformers' ``generate`` needs for ``language=``, ``task=``, times and word times."""
     content: dict[str, Any] = {
-        "alignment_heads": decoding.get("alignment_heads") or default_alignment_heads(config),
+        "alignment_heads": known_alignment_heads(decoding.get("alignment_heads"), config),
         "begin_suppress_tokens": decoding.get("suppress_ids_begin"),
         "bos_token_id": vocabulary.end_of_text,
         "decoder_start_token_id": vocabulary.start_of_transcript,
@@ -72,10 +73,11 @@ def generation_config(vocabulary: Vocabulary, config: dict[str, Any], decoding: 
     return content
 
 
-def default_alignment_heads(config: dict[str, Any]) -> list[list[int]]:
-    """All heads of the upper half of the decoder, as OpenAI does for a model whose best heads are not known."""
+def known_alignment_heads(stored: Any, config: dict[str, Any]) -> list[list[int]]:
+    """The stored heads that the decoder has; without any all of its upper half, as OpenAI does where the best are not known."""
     layers, heads = config["decoder_layers"], config["decoder_attention_heads"]
-    return [list(pair) for pair in product(range(layers // 2, layers), range(heads))]
+    known = alignment_heads(stored, layers=layers, heads=heads)
+    return [list(pair) for pair in known or product(range(layers // 2, layers), range(heads))]
 
 
 def non_speech_tokens(vocabulary: Vocabulary) -> list[int]:

@@ -7,7 +7,6 @@ suppressed tokens and alignment heads of ``config.json``.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
     """
     vocabulary = companions.checked_vocabulary(source)
     _write_weights(source, target, quantization)
-    generation = json.loads((source.path / "generation_config.json").read_text(encoding="utf-8"))
+    generation = source.generation
     companions.write_json(target / "config.json", decoding_config(generation, source.config, vocabulary))
     tokens = [vocabulary.tokenizer.id_to_token(index) for index in range(vocabulary.size)]
     companions.write_json(target / "vocabulary.json", tokens)
@@ -41,7 +40,7 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
 def decoding_config(generation: dict[str, Any], config: dict[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
     """CTranslate2's ``config.json`` from ``generation_config.json``; the languages from the tokenizer, since others leave them out."""
     return {
-        "alignment_heads": generation.get("alignment_heads") or companions.default_alignment_heads(config),
+        "alignment_heads": companions.known_alignment_heads(generation.get("alignment_heads"), config),
         "lang_ids": sorted(vocabulary.languages.values()),
         "suppress_ids": generation.get("suppress_tokens") or [],
         "suppress_ids_begin": generation.get("begin_suppress_tokens") or [],

@@ -19,6 +19,7 @@ from finewhisper.engines.base import Engine, Features, Hypothesis
 from finewhisper.engines.words import TokenTimes
 from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
 from finewhisper.model import ModelFolder
+from finewhisper.model_numbers import alignment_heads, decoder_of_ctranslate2
 from finewhisper.transcript import DecodeOptions
 from finewhisper.vocabulary import Vocabulary
 
@@ -44,7 +45,7 @@ class CTranslate2Engine(Engine):
 
     def __init__(self, folder: ModelFolder, model: Any, vocabulary: Vocabulary) -> None:
         super().__init__(vocabulary, folder.card.context, model.n_mels)
-        self._model = model
+        self._model, self._folder = model, folder
         self.precision, self.workers = model.compute_type, model.num_workers
         self._kept = _Kept()
 
@@ -121,6 +122,7 @@ class CTranslate2Engine(Engine):
         return [_hypothesis(result) for result in results]
 
     def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:
+        self._require_heads()
         context = self._context(features)
         groups: dict[tuple[int, ...], list[int]] = {}  # CTranslate2 aligns clips of one language at a time, and adds <|notimestamps|>
         for index, prompt in enumerate(prompts):
@@ -132,6 +134,17 @@ class CTranslate2Engine(Engine):
             aligned = self._model.align(part, list(start), [tokens[index] for index in members], frames)
             found.update(zip(members, map(_token_times, aligned), strict=True))
         return [found[index] for index in range(len(features))]
+
+    def _require_heads(self) -> None:
+        """CTranslate2 reads the attention of whatever head the file names, and ends the process where there is none."""
+        path = self._folder.path / "config.json"
+        stored = self._folder.config.get("alignment_heads") or []
+        layers, heads = decoder_of_ctranslate2(self._folder.path / "model.bin")
+        if len(alignment_heads(stored, layers=layers, heads=heads)) != len(stored):
+            raise UnsupportedError(
+                f"{path}: alignment_heads names heads that the decoder, of {layers} layers with {heads} heads, does not have, so the times "
+                f"of words cannot be found; delete the key to take all heads of the upper half, or ask for no times of words"
+            )
 
     def _part(self, context: Any, features: Features, members: list[int]) -> Any:
         """Some clips of an encoded batch."""

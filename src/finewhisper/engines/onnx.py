@@ -5,7 +5,6 @@ The graphs accept spectrograms of any length up to 30 s, so a model that has lea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class OnnxEngine(Engine):
         super().__init__(Vocabulary.load(folder.path), folder.card.context, folder.config["num_mel_bins"])
         self._layout, self.precision, self._device = layout, precision, device
         self._encoder, self._decoder = sessions
-        self._generation = json.loads((folder.path / "generation_config.json").read_text(encoding="utf-8"))
+        self._generation = folder.generation
         self._encoded: tuple[Features, Audio] | None = None  # the last batch, so that detecting its language does not encode it twice
 
     @classmethod

@@ -13,6 +13,7 @@ from finewhisper.engines.base import Engine, Features, Hypothesis
 from finewhisper.engines.words import TokenTimes, token_starts
 from finewhisper.errors import MissingExtraError, UnsupportedError, UsageError
 from finewhisper.model import Context, ModelFolder
+from finewhisper.model_numbers import alignment_heads
 from finewhisper.transcript import DecodeOptions
 from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
@@ -158,8 +159,7 @@ class TransformersEngine(Engine):
     def _heads(self) -> list[tuple[int, int]]:
         """The alignment heads (layer, head) of generation_config.json; without them all heads of the upper half, as in OpenAI's code."""
         layers, heads = self.model.config.decoder_layers, self.model.config.decoder_attention_heads
-        stored = getattr(self.model.generation_config, "alignment_heads", None) or []
-        known = [(layer, head) for layer, head in stored if layer < layers and head < heads]
+        known = alignment_heads(getattr(self.model.generation_config, "alignment_heads", None), layers=layers, heads=heads)
         return known or [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
 
     def _encode(self, features: Features, model: whisper.LengthAwareWhisper | None = None) -> torch.Tensor:

@@ -6,7 +6,6 @@ copy writes what its source writes. The audio context follows the clip where the
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, NoReturn
 
@@ -37,7 +36,7 @@ class WhisperCppEngine(Engine):
     def __init__(self, folder: ModelFolder, network: Network, precision: str) -> None:
         super().__init__(Vocabulary.load(folder.path), folder.card.context, network.n_mels)
         self.precision, self._network = precision, network
-        self._generation: dict[str, Any] = json.loads((folder.path / "generation_config.json").read_text(encoding="utf-8"))
+        self._generation: dict[str, Any] = folder.generation
         self._encoded: Features | None = None  # the last clip, so that detecting its language does not encode it twice
 
     @classmethod

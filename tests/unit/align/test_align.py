@@ -16,7 +16,7 @@ from finewhisper.align.run import choose, measure, run
 from finewhisper.align.windows import windows
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
 from finewhisper.cli import main
-from finewhisper.convert.companions import default_alignment_heads
+from finewhisper.convert.companions import known_alignment_heads
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.run import run as convert
 from finewhisper.engines.words import path_starts
@@ -31,7 +31,7 @@ def test_heads_of_real_weights_on_real_speech(base_model: Path, data: Path) -> N
     folder = ModelFolder.open(base_model)
     listener = Listener(folder)
     choosing, measuring = windows(read(data / "fsdd_en_digits" / "manifest.jsonl")[::3], listener.vocabulary, "en", 2)
-    default = tuple((layer, head) for layer, head in default_alignment_heads(folder.config))
+    default = tuple((layer, head) for layer, head in known_alignment_heads(None, folder.config))
     openai = tuple((layer, head) for layer, head in json.loads((base_model / "generation_config.json").read_text())["alignment_heads"])
     chosen = choose(listener, [choosing], default)
     ours, everybodys, theirs = measure(listener, [measuring], [chosen, default, openai])
