@@ -210,6 +210,10 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+#: What can be asked for the times of words, in an engine that reads attention.
+_TELLS_WORD_TIMES = ("transformers", "ctranslate2")
+
+
 def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quantization: str) -> Agreement:
     """Run both models on a CPU over ``clips``; only one of them is in memory at a time.
 
@@ -231,6 +235,8 @@ def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quant
     source_precision = engine.precision
     del engine
     engine = load_engine(copy, device="cpu")
+    if copy.kind in _TELLS_WORD_TIMES:
+        engine.try_word_times()
     found = _outputs(engine, clips, languages, "copy")
     limits = _limits(quantization, engine.precision, source_precision)
     exact = limits.token_agreement >= bound("float32").token_agreement

@@ -123,6 +123,20 @@ class Engine(ABC):
                 found += self._detect_languages(features[np.newaxis])
         return found
 
+    def try_word_times(self) -> None:
+        """Find the times of a word in silence: where the model names attention heads that it has not, none can be found.
+
+        Raises:
+            UnsupportedError: this engine, or this model, tells no times of words.
+        """
+        waveform = np.zeros(SAMPLE_RATE, dtype=np.float32)
+        features = log_mel(pad_samples(waveform, self.frames(waveform)), self.n_mels)[np.newaxis]
+        try:
+            prompt, tokens = self.vocabulary.prompt("en", "transcribe", timestamps=False), self.vocabulary.encode(" hello")
+            self._token_times(features, [prompt], [tokens], [features.shape[-1] // 2])
+        finally:
+            self._forget()
+
     @abstractmethod
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
         """Run the network on a batch whose prompts are of one length, writing up to ``max_tokens`` after the prompt.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -31,6 +32,30 @@ def copy(tiny_en_ct2_model: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def engine(tiny_en_ct2_model: Path) -> CTranslate2Engine:
     return CTranslate2Engine.load(ModelFolder.open(tiny_en_ct2_model), device="cpu")
+
+
+@pytest.mark.parametrize("heads", [[[99, 0]], [[0, 99]], [[-1, 0]], [[1, 1], [4, 0]], [[0]], ["0", 1]])
+def test_heads_that_the_decoder_has_not_end_in_a_sentence_and_not_the_process(copy: Path, heads: list[object]) -> None:
+    """CTranslate2 indexes its attention by them, whatever they are: one request with word times ended the server."""
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alignment_heads": heads}))
+    engine = load(copy)
+    clip = np.zeros(16_000, dtype=np.float32)
+    assert len(engine.transcribe([clip], DecodeOptions(language="en"))) == 1, "text needs no heads"
+    with pytest.raises(UnsupportedError, match=r"config\.json: alignment_heads names heads that the decoder, of 4 layers with 6 heads"):
+        engine.try_word_times()
+
+
+def test_official_heads_tell_word_times(engine: CTranslate2Engine) -> None:
+    engine.try_word_times()
+
+
+@pytest.mark.parametrize("ids", [[51_866], [-2], ["1"], [True], 5, [10**30]])
+def test_tokens_that_no_whisper_has_are_refused(copy: Path, ids: object) -> None:
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"suppress_ids": ids}))
+    with pytest.raises(ModelError, match=r"config\.json: suppress_ids has .*, which is no token of Whisper's"):
+        load(copy)
 
 
 def load(folder: Path, **options: str) -> CTranslate2Engine:
