@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
 from finewhisper.errors import MissingExtraError, ModelError, UsageError
+from finewhisper.generation import complete
 from finewhisper.model import Context, Kind, ModelCard, ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
 
@@ -96,7 +97,9 @@ def run(config: MergeConfig) -> MergeResult:
     sources = [source for model in models for source in (_checkpoints(model, config.average) if config.average else [model])]
     with atomic_folder(config.output, replace=config.overwrite) as temporary:
         changed = _merge(sources, base, config.scale, temporary)
-        _card(models, sources, config.scale).write(temporary)
+        card = _card(models, sources, config.scale)
+        card.write(temporary)
+        complete(temporary, card.languages, card.task)
         if len(models) == 1:
             for name in _HISTORY:
                 if (models[0].path / name).is_file():

@@ -23,6 +23,7 @@ from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
 from finewhisper.model_numbers import require_ggml, require_safetensors, require_sizes, require_token_ids
 from finewhisper.outputs import recover
+from finewhisper.transcript import Task
 
 Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
 CARD_NAME = "finewhisper.json"
@@ -93,6 +94,11 @@ class ModelCard(BaseModel):
     training: Mapping[str, Any] | None = None  #: manifest hash, rows, steps, scores
     verification: Mapping[str, Any] | None = None  #: how a converted copy compared with its source
     versions: Mapping[str, str] = {}
+
+    @property
+    def task(self) -> Task:
+        """What fine-tuning taught it to do; a base model does both."""
+        return "translate" if (self.training or {}).get("task") == "translate" else "transcribe"
 
     def write(self, folder: Path) -> None:
         """Write ``finewhisper.json`` into ``folder``."""

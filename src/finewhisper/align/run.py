@@ -159,7 +159,7 @@ def _current(folder: ModelFolder, there: Sequence[Head]) -> tuple[Head, ...]:
 
     A model of fewer layers may still name those of the one that it was distilled from; what is not ``there`` is left out.
     """
-    from finewhisper.convert.companions import known_alignment_heads
+    from finewhisper.generation import known_alignment_heads
 
     named = json.loads((folder.path / _FILE).read_text(encoding="utf-8")).get("alignment_heads")
     known = [(layer, head) for layer, head in known_alignment_heads(named, folder.config)]

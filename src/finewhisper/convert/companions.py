@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from finewhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES
 from finewhisper.errors import ModelError
+from finewhisper.generation import generation_config
 from finewhisper.model import ModelFolder
-from finewhisper.model_numbers import alignment_heads
-from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
+from finewhisper.vocabulary import Vocabulary
 
-#: Whisper writes its first time within the first second (Radford et al. 2022, section 4.5), in steps of 20 ms.
-_MAX_INITIAL_TIMESTAMP_INDEX = 50
 _ADDED_TOKEN_FIELDS = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
 
 
@@ -48,36 +45,6 @@ def write(target: Path, vocabulary: Vocabulary, config: dict[str, Any], decoding
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as people read it: indented, letters as they are."""
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def generation_config(vocabulary: Vocabulary, config: dict[str, Any], decoding: dict[str, Any]) -> dict[str, Any]:
-    """What transformers' ``generate`` needs for ``language=``, ``task=``, times and word times."""
-    content: dict[str, Any] = {
-        "alignment_heads": known_alignment_heads(decoding.get("alignment_heads"), config),
-        "begin_suppress_tokens": decoding.get("suppress_ids_begin"),
-        "bos_token_id": vocabulary.end_of_text,
-        "decoder_start_token_id": vocabulary.start_of_transcript,
-        "eos_token_id": vocabulary.end_of_text,
-        "is_multilingual": vocabulary.multilingual,
-        "max_initial_timestamp_index": _MAX_INITIAL_TIMESTAMP_INDEX,
-        "max_length": MAX_TOKENS,
-        "no_timestamps_token_id": vocabulary.no_timestamps,
-        "pad_token_id": vocabulary.end_of_text,
-        "prev_sot_token_id": vocabulary.previous_text,
-        "return_timestamps": False,
-        "suppress_tokens": decoding.get("suppress_ids"),
-    }
-    if vocabulary.multilingual:
-        content["lang_to_id"] = {f"<|{code}|>": token for code, token in vocabulary.languages.items()}
-        content["task_to_id"] = {task: vocabulary.id(f"<|{task}|>") for task in ("transcribe", "translate")}
-    return content
-
-
-def known_alignment_heads(stored: Any, config: dict[str, Any]) -> list[list[int]]:
-    """The stored heads that the decoder has; without any all of its upper half, as OpenAI does where the best are not known."""
-    layers, heads = config["decoder_layers"], config["decoder_attention_heads"]
-    known = alignment_heads(stored, layers=layers, heads=heads)
-    return [list(pair) for pair in known or product(range(layers // 2, layers), range(heads))]
 
 
 def non_speech_tokens(vocabulary: Vocabulary) -> list[int]:

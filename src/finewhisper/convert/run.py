@@ -16,6 +16,7 @@ from finewhisper.convert import from_openai, to_ctranslate2, to_ggml, to_onnx, t
 from finewhisper.convert.config import QUANTIZATIONS, ConvertConfig, Quantization
 from finewhisper.convert.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
+from finewhisper.generation import complete
 from finewhisper.model import GGML_NAME, Kind, ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.vocabulary import language_code
@@ -52,6 +53,8 @@ def run(config: ConvertConfig) -> Converted:
     with atomic_folder(config.target, replace=config.overwrite) as folder:
         _write(source, folder, config, quantization)
         source.card.write(folder)  # the copy hears in the contexts that its source has learnt
+        if config.to == "transformers":
+            complete(folder, source.card.languages, source.card.task)
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
         record = {"source": _identity(source), "quantization": quantization, **(agreement.record() if agreement else {})}

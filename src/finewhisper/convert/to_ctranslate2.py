@@ -16,6 +16,7 @@ from finewhisper import progress
 from finewhisper.convert import companions
 from finewhisper.convert.config import Quantization
 from finewhisper.errors import MissingExtraError, ModelError
+from finewhisper.generation import known_alignment_heads
 from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import Vocabulary
 
@@ -40,7 +41,7 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
 def decoding_config(generation: dict[str, Any], config: dict[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
     """CTranslate2's ``config.json`` from ``generation_config.json``; the languages from the tokenizer, since others leave them out."""
     return {
-        "alignment_heads": companions.known_alignment_heads(generation.get("alignment_heads"), config),
+        "alignment_heads": known_alignment_heads(generation.get("alignment_heads"), config),
         "lang_ids": sorted(vocabulary.languages.values()),
         "suppress_ids": generation.get("suppress_tokens") or [],
         "suppress_ids_begin": generation.get("begin_suppress_tokens") or [],

@@ -18,6 +18,7 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from finewhisper.errors import ModelError
 from finewhisper.files import sha256, storage_errors
+from finewhisper.generation import complete
 from finewhisper.model import ModelCard, ModelFolder, versions
 from finewhisper.outputs import atomic_folder
 
@@ -54,6 +55,7 @@ def fetch(repository: str, revision: str | None, output: Path, *, replace: bool 
             if path.is_file():
                 path.replace(folder / path.name)
         ModelCard(source=source, versions=versions("huggingface_hub")).write(folder)
+        complete(folder)
         ModelFolder.open(folder, "transformers")
     shutil.rmtree(arriving)
     return source

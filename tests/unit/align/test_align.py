@@ -16,11 +16,11 @@ from finewhisper.align.run import choose, measure, run
 from finewhisper.align.windows import windows
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
 from finewhisper.cli import main
-from finewhisper.convert.companions import known_alignment_heads
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.run import run as convert
 from finewhisper.engines.words import path_starts
 from finewhisper.features import log_mel, pad_samples
+from finewhisper.generation import known_alignment_heads
 from finewhisper.manifest import read, write
 from finewhisper.model import ModelFolder
 
