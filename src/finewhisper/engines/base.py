@@ -181,14 +181,13 @@ class Engine(ABC):
                 for code, _ in languages
             ]
             budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
-            hypotheses = [
-                replace(hypothesis, tokens=hypothesis.tokens[:budget])
-                for hypothesis, budget in zip(self._hypotheses(features, prompts, max(budgets), options), budgets, strict=True)
-            ]
+            found = self._hypotheses(features, prompts, max(budgets), options)
+            hypotheses = [replace(one, tokens=one.tokens[:budget]) for one, budget in zip(found, budgets, strict=True)]
+            cut_off = [len(one.tokens) >= budget for one, budget in zip(found, budgets, strict=True)]
             durations_s = [len(clip) / SAMPLE_RATE for clip in clips]
             transcripts = [
-                self._transcript(hypothesis, duration_s, language, options)
-                for hypothesis, duration_s, language in zip(hypotheses, durations_s, languages, strict=True)
+                replace(self._transcript(hypothesis, duration_s, language, options), cut_off=unended)
+                for hypothesis, duration_s, language, unended in zip(hypotheses, durations_s, languages, cut_off, strict=True)
             ]
             return self._with_words(features, hypotheses, transcripts, options) if options.word_timestamps else transcripts
         finally:

@@ -151,6 +151,8 @@ def _verbose(heard: Transcript, options: TranslationOptions, task: Task) -> Resp
         "text": heard.text,
         "usage": _usage(heard.duration_s),
     }
+    if heard.notices:
+        content["notices"] = list(heard.notices)
     if "segment" in wanted or "word" not in wanted:
         content["segments"] = [_segment(number, segment, options) for number, segment in enumerate(heard.segments)]
     if "word" in wanted:

@@ -23,7 +23,7 @@ class Ear:
 
     def ask(self, wish: Wish) -> None:
         """From now on, something else is asked for."""
-        self._wish = replace(wish, urgent=True, word_timestamps=True)
+        self._wish = replace(wish, urgent=True, word_timestamps=True, vad=False)  # only stretches of speech come here
 
     async def hear(self, work: Work) -> Transcript:
         """A final text as any request for that stretch would get it, or a hypothesis in as short a context as will do.
