@@ -21,7 +21,7 @@ _ELSEWHERE = dict.fromkeys(("asr", "inference", "recognize", "speech-to-text", "
 _METHODS = {"get", "post", "put", "patch", "delete"}
 #: Longer addresses are no mistyped ones.
 _LONGEST = 200
-_ALIKE = 0.75
+_ALIKE = 0.7
 
 
 class Addresses:

@@ -54,6 +54,10 @@ class _Text(logging.Formatter):
         record.message = safe(record.message)
         return super().formatMessage(record) + (f" [{named}]" if named else "")
 
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another handler's
+        return super().format(record)
+
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
         """Indented, so that no line of it, which a client may have had a part in, looks like the beginning of another record."""
         return "\n".join(f"  {safe(line)}" for line in super().formatException(ei).split("\n"))

@@ -143,7 +143,9 @@ def test_headers_are_read_up_to_a_number_of_bytes():
             assert b"200 OK" in answer(fitting)
 
 
-@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", GET + b"nonsense\r\n\r\n", b"\r\n" * 9, BROKEN_CHUNK])
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", GET + b"nonsense\r\n\r\n", b"\r\n" * 9, BROKEN_CHUNK]
+)
 def test_garbage_is_refused_and_leaves_no_traceback(garbage: bytes, caplog: pytest.LogCaptureFixture):
     with serving() as connect:
         connection = connect()
