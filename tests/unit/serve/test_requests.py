@@ -299,6 +299,30 @@ def test_the_description_names_every_default(client: TestClient):
         assert "null" not in json.dumps(fields(address))
 
 
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ('{"type": []}', "type: must be"),
+        ('{"type": {}}', "type: must be"),
+        ('{"type": "\\ud800"}', "half a surrogate pair"),
+        ('{"type": "session.update", "session": {"\\udfff": 1}}', "half a surrogate pair"),
+        ('{"type": "session.update", "session": []}', "session"),
+        ('{"type": "session.update", "session": {"audio": {"input": {"turn_detection": []}}}}', "turn_detection"),
+        ('{"type": "input_audio_buffer.append", "audio": {}}', "base64"),
+        ("[" * 100_000, "JSON object"),
+        ('{"type": ' + "9" * 5000 + "}", "JSON object"),
+    ],
+)
+def test_a_realtime_session_survives_messages_of_any_kind(client: TestClient, message: str, told: str, caplog: pytest.LogCaptureFixture):
+    with client.websocket_connect("ws://127.0.0.1:8000/v1/realtime") as socket:
+        assert socket.receive_json()["type"] == "session.created"
+        socket.send_text(message)
+        assert told in socket.receive_json()["error"]["message"]
+        socket.send_text('{"type": "input_audio_buffer.clear", "event_id": "\\ud83d\\ude00"}')  # two halves are a character
+        assert socket.receive_json()["type"] == "input_audio_buffer.cleared"
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 FORGED = "/a\r\n2026-01-01 00:00:00 INFO 127.0.0.1 GET /b 200 0.001 s\x1b[2J\u202e\u2028\ud800 x"
 
 

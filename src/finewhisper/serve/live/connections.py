@@ -36,7 +36,7 @@ class Connections:
 
     def __init__(self, service: Service, keys: Keys, visitors: Visitors) -> None:
         self.service, self.config, self._keys, self._visitors = service, service.config.live, keys, visitors
-        logging.getLogger("uvicorn.error").addFilter(_without_query)
+        logging.getLogger("uvicorn.error").addFilter(_tamed)
 
     @contextmanager
     def place(self, socket: WebSocket) -> Iterator[None]:
@@ -90,10 +90,12 @@ def _decoded(key: str) -> str:
         return ""
 
 
-def _without_query(record: logging.LogRecord) -> bool:
-    """uvicorn logs the address of every socket, and a key may be in it."""
+def _tamed(record: logging.LogRecord) -> bool:
+    """uvicorn logs the address of every socket, and a key may be in it; and it takes text that is no UTF-8 for a defect of ours."""
     if isinstance(record.args, tuple):
         record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
     return True
 
 
