@@ -115,7 +115,7 @@ class _Client:
 
     async def _update(self, request: dict[str, Any]) -> None:
         beta = request["type"] == "transcription_session.update"
-        changed = self._input.changed(request.get("session") or {}, beta=beta)
+        changed = self._input.changed(request.get("session", {}), beta=beta)
         wish = changed.wish(self._model)
         wish = replace(wish, model=self._connections.service.models.resolve(_known(self._connections, wish.model)))
         await self._connections.service.check(wish)  # else what it cannot do would end the session, when somebody speaks
