@@ -7,7 +7,7 @@ from dataclasses import replace
 from finewhisper.errors import UnsupportedError
 from finewhisper.serve.live.session import Work
 from finewhisper.serve.service import Service, Wish
-from finewhisper.transcript import Transcript
+from finewhisper.transcript import DecodeOptions, Transcript
 
 
 class Ear:
@@ -34,6 +34,8 @@ class Ear:
             FinewhisperError: as :meth:`finewhisper.serve.service.Service.transcript`.
         """
         wish = replace(self._wish, draft=work.draft)
+        if work.draft:  # it is shown for a moment: as fast as can be
+            wish = replace(wish, beam_size=DecodeOptions.beam_size, vad=False)
         try:
             return await self._service.transcript(work.waveform, wish)
         except UnsupportedError:
