@@ -12,8 +12,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from finewhisper.convert.tensors import Float32
 from finewhisper.errors import MissingExtraError, ModelError
+from finewhisper.tensors import Float32
 from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
 
@@ -183,5 +183,5 @@ def _load(path: Path) -> Any:
             f"{path}: holds more than tensors and numbers, which could run code when loaded, so it was not loaded; "
             "save it again with torch.save of {'dims': …, 'model_state_dict': …}"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # its unpickler raises of everything for what is no pickle
         raise ModelError(f"{path}: cannot be read as a checkpoint ({error}); download it again") from error

@@ -54,7 +54,7 @@ def _write_weights(source: ModelFolder, target: Path, quantization: Quantization
     with progress.bar(f"convert to {quantization}", 1, "model") as done:
         try:
             converter.convert(str(target), quantization=quantization, force=True)
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
             raise ModelError(f"{source.path}: CTranslate2 cannot convert it ({error})") from error
         done.update()
 

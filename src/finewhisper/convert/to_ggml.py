@@ -16,10 +16,10 @@ from finewhisper.convert import companions, openai
 from finewhisper.convert.ggml_blocks import BLOCK, BLOCK_TYPES
 from finewhisper.convert.ggml_format import Writer
 from finewhisper.convert.openai import Dimensions
-from finewhisper.convert.tensors import Tensors
 from finewhisper.convert.tokenizer import text_bytes
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.model import GGML_NAME, ModelFolder
+from finewhisper.tensors import Tensors
 
 _EMBEDDING, _OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"
 
