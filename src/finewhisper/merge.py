@@ -155,7 +155,7 @@ def _merge(sources: list[ModelFolder], base: ModelFolder, scale: float, target: 
     after = interpolate(before, mean(_tuned_weights(sources, base)), scale)
     model.load_state_dict(after)
     stored = base.config.get("dtype") or base.config.get("torch_dtype") or "float32"
-    whisper.save(model.to(getattr(torch, stored)), base.path, target)
+    whisper.save(model.to(getattr(torch, stored)), base.files, target)
     return sum(not torch.equal(after[name], before[name]) for name, _ in model.named_parameters())
 
 
@@ -186,7 +186,7 @@ def _adapted(adapter: ModelFolder, base: ModelFolder) -> Weights:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"The following rank_pattern keys")  # names in LoRA's sense, which AdaLoRA's are not
-            adapted = PeftModel.from_pretrained(whisper.load(base, torch.float32), str(adapter.path), is_trainable=False)
+            adapted = PeftModel.from_pretrained(whisper.load(base, torch.float32), str(adapter.files), is_trainable=False)
     except (RuntimeError, ValueError, KeyError) as error:
         raise ModelError(f"{adapter.path}: does not fit {base.path} ({error}); give the right base with --base FOLDER") from error
     weights: Weights = adapted.merge_and_unload().state_dict()

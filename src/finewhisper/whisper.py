@@ -234,7 +234,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
     """
     try:
         model, report = LengthAwareWhisper.from_pretrained(
-            folder.path,
+            folder.files,
             dtype=dtype,
             attn_implementation="finewhisper",
             use_safetensors=True,

@@ -80,4 +80,4 @@ def _converter(source: ModelFolder) -> Any:
         def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:
             return super().load_tokenizer(tokenizer_class, path, local_files_only=True, **options)
 
-    return Converter(str(source.path))
+    return Converter(str(source.files))
