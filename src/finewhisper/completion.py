@@ -44,8 +44,8 @@ _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _DDP = "module"
 _HEADER_BYTES = 100_000_000  # of a safetensors file, as its library has it
 
-#: The folders that were completed, with what they looked like then.
-_made: dict[Path, tuple[Any, tempfile.TemporaryDirectory[str]]] = {}
+#: What was made in this process, for each folder and what its files looked like then; it is deleted when the process ends.
+_made: dict[tuple[Path, Any], tempfile.TemporaryDirectory[str]] = {}
 
 
 def completed(path: Path, kind: str) -> Path:
@@ -64,21 +64,28 @@ def completed(path: Path, kind: str) -> Path:
     small, weights = _missing_files(path, kind), _foreign_weights(path, kind)
     if not small and not weights:
         return path
-    state = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in path.iterdir())
-    known = _made.get(path.resolve())
-    if known and known[0] == state and Path(known[1].name).is_dir():
-        return Path(known[1].name)
-    scratch = tempfile.TemporaryDirectory(prefix="finewhisper-")
-    folder = Path(scratch.name)
+    entries = (entry for entry in path.iterdir() if entry.exists())
+    state = (path.resolve(), tuple(sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries)))
+    if state not in _made or not Path(_made[state].name).is_dir():
+        scratch = tempfile.TemporaryDirectory(prefix="finewhisper-")
+        try:
+            _complete(path, Path(scratch.name), kind, small, weights)
+        except BaseException:
+            scratch.cleanup()
+            raise
+        _made[state] = scratch
+    return Path(_made[state].name)
+
+
+def _complete(path: Path, folder: Path, kind: str, small: tuple[str, ...], weights: list[Path]) -> None:
+    made = [*small, *([_SAFE[kind]] if weights else [])]
     with storage_errors(folder):
-        _link_all(path, folder, {*small, *(file.name for file in weights), "model.safetensors.index.json"} if weights else {*small})
+        _link_all(path, folder, {*made, *(file.name for file in weights), *(["model.safetensors.index.json"] if weights else [])})
         if weights:
             _write_weights(weights, folder / _SAFE[kind])
         if small:
             _write_small(path, folder, kind, small)
-    note(f"{path}: {', '.join((*small, *(file.name for file in weights)))} made from what is there, for this run alone")
-    _made[path.resolve()] = (state, scratch)
-    return folder
+    note(f"{path}: {', '.join(made)} derived from its other files, for this run alone")
 
 
 def _link_all(source: Path, target: Path, left_out: set[str]) -> None:

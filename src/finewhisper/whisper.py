@@ -244,12 +244,27 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder.path}: cannot be loaded ({error}); download or convert the model again") from error
+    require_fitting(report, folder.path)
+    loaded: LengthAwareWhisper = model
+    return loaded
+
+
+def require_fitting(report: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model of which transformers has made a part up: what a file does not have, it draws at random.
+
+    Args:
+        report: the second answer of ``from_pretrained(…, output_loading_info=True)``.
+
+    Raises:
+        ModelError: naming a weight that is missing, in excess or of another shape.
+    """
     missing = sorted(set(report["missing_keys"]) - {"proj_out.weight"})  # tied to the token embedding, so often not stored
     if missing or report["unexpected_keys"] or report["mismatched_keys"]:
         wrong = missing or sorted(report["unexpected_keys"]) or [str(key) for key in report["mismatched_keys"]]
-        raise ModelError(f"{folder.path}: the weights do not fit config.json (first: {wrong[0]}, {len(wrong)} in all); download it again")
-    loaded: LengthAwareWhisper = model
-    return loaded
+        fault = "are missing" if missing else "are too many" if report["unexpected_keys"] else "are of another shape"
+        raise ModelError(
+            f"{path}: the weights do not fit config.json: {len(wrong)} {fault}, the first is {wrong[0]}; download the model again"
+        )
 
 
 def save(model: WhisperForConditionalGeneration, source: Path, target: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
