@@ -7,6 +7,7 @@ says what the model learnt: whether its context may be trimmed to the audio, its
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,15 @@ from finewhisper.audio import Seconds
 from finewhisper.completion import completed
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
-from finewhisper.model_numbers import require_ggml, require_safetensors, require_sizes, require_token_ids
+from finewhisper.model_numbers import (
+    Stored,
+    require_ctranslate2,
+    require_ggml,
+    require_sizes,
+    require_token_ids,
+    require_weights_fit,
+    safetensors_header,
+)
 from finewhisper.outputs import recover
 from finewhisper.small_files import read_json
 from finewhisper.transcript import Task
@@ -48,6 +57,19 @@ _WEIGHTS = {
     "onnx": tuple(f"{layout}/*.onnx{end}" for layout in ("onnx", "sherpa-onnx") for end in ("", "_data")),
 }
 
+#: The small files beside the weights that a Whisper folder may hold; which tool reads which is in docs/convert.md.
+COMPANIONS = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "normalizer.json",
+)
 
 #: At less of the way from a base a model is given full windows, as the base is: at 0.2 one looped on short contexts, at 0.4 it did not.
 LEAST_TRIMMED_SCALE = 0.4
@@ -165,10 +187,11 @@ class ModelFolder:
             require_sizes(self.config, self.path / "config.json")
             require_token_ids(self.generation, self.path / "generation_config.json")
         if self.kind in ("transformers", "adapter"):
-            for path in self.weight_files():
-                require_safetensors(path)
+            count = sum(math.prod(tensor.shape) for tensors in self.tensors.values() for tensor in tensors.values())
+            if self.kind == "transformers":
+                require_weights_fit(self.config, self.path / "config.json", count)
         if self.kind == "ctranslate2":
-            require_token_ids(self.config, self.path / "config.json")
+            require_ctranslate2(self.config, self.path / "config.json")
         if self.kind == "ggml":
             require_ggml(self.stored_weights()[0])
 
@@ -196,6 +219,11 @@ class ModelFolder:
         require_token_ids(content, path)
         return content
 
+    @cached_property
+    def tensors(self) -> dict[Path, dict[str, Stored]]:
+        """What each safetensors file holds. Raises: ModelError: there is none, or one is damaged."""
+        return {path: safetensors_header(path) for path in self.weight_files()}
+
     def weight_files(self) -> list[Path]:
         """The safetensors files, in the order of their names.
 
@@ -209,7 +237,10 @@ class ModelFolder:
             raise ModelError(f"{self.path}: has no safetensors weights{found}; save the model again with safetensors")
         index = self.files / "model.safetensors.index.json"
         if index.is_file():
-            absent = sorted(set(read_json(index)["weight_map"].values()) - {file.name for file in files})
+            named = read_json(index).get("weight_map")
+            if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+                raise ModelError(f"{index}: does not say which file holds which weight; copy it from the original model")
+            absent = sorted(set(named.values()) - {file.name for file in files})
             if absent:
                 raise ModelError(f"{self.path}: {', '.join(absent)} named by {index.name} is missing; download the model again")
         return files

@@ -224,12 +224,9 @@ def test_weights_that_are_not_there_are_never_made_up(kind: Any, copy: Path, tmp
 
 @pytest.mark.real
 def test_heads_that_tell_times_are_those_of_openai_s_model_of_the_same_size(base_ct2_model: Path, tiny_en_ct2_model: Path) -> None:
-    for folder, size in ((base_ct2_model, (51865, 512, 6, 8)), (tiny_en_ct2_model, (51864, 384, 4, 6))):
-        vocabulary, width, layers, heads = size
-        config = {
-            "vocab_size": vocabulary, "d_model": width, "encoder_layers": layers, "decoder_layers": layers, "decoder_attention_heads": heads,
-        }  # fmt: skip
+    names = ("vocab_size", "d_model", "encoder_layers", "decoder_layers", "decoder_attention_heads")
+    for folder, sizes in ((base_ct2_model, (51865, 512, 6, 6, 8)), (tiny_en_ct2_model, (51864, 384, 4, 4, 6))):
         stored = json.loads((folder / "config.json").read_text())["alignment_heads"]
-        assert known_alignment_heads(None, config) == stored
+        assert known_alignment_heads(None, dict(zip(names, sizes, strict=True))) == stored
     large = {"vocab_size": 51865, "d_model": 1280, "encoder_layers": 32, "decoder_layers": 32, "decoder_attention_heads": 20}
     assert len(known_alignment_heads(None, large)) == 16 * 20, "large-v1 and large-v2 cannot be told apart"

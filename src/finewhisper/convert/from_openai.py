@@ -9,14 +9,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from finewhisper.convert import companions, openai, tensors
+from finewhisper import tensors
+from finewhisper.convert import companions, openai
 from finewhisper.convert.ggml_blocks import BLOCK_TYPES
 from finewhisper.convert.ggml_format import GgmlFile
 from finewhisper.convert.openai import Checkpoint
-from finewhisper.convert.tensors import Float32, Precision, Written
 from finewhisper.errors import ModelError
 from finewhisper.generation import first_suppressed
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import STORED, Float32, Precision, Written
 from finewhisper.tokenizer import from_bytes, official_tokenizer, read_tokenizer
 from finewhisper.vocabulary import Vocabulary
 
@@ -45,8 +46,8 @@ def write(source: ModelFolder, target: Path, precision: Precision) -> None:
     vocabulary = Vocabulary(_tokenizer(source, weights))
     config = weights.dimensions.config(vocabulary) | {"dtype": precision}
     layout = openai.layout(weights.dimensions)
-    written = [Written(tensor.name, tensor.shape, partial(values, weights, tensor)) for tensor in layout]
-    tensors.write(target / "model.safetensors", written, precision)
+    written = [Written(tensor.name, tensor.shape, partial(values, weights, tensor), STORED[precision]) for tensor in layout]
+    tensors.write(target / "model.safetensors", written)
     companions.write_json(target / "config.json", config)
     companions.write(target, vocabulary, config, _decoding(source, vocabulary))
 

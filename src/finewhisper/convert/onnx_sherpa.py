@@ -20,7 +20,7 @@ from onnx import TensorProto, ValueInfoProto
 
 from finewhisper.convert.onnx_graph import Graph, Precision, tensor
 from finewhisper.convert.onnx_network import KEY_VALUE, Network, Sizes
-from finewhisper.convert.tensors import Tensors
+from finewhisper.tensors import Tensors
 from finewhisper.tokenizer import text_bytes
 from finewhisper.vocabulary import Vocabulary
 

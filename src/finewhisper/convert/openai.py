@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper import pickles
-from finewhisper.convert.tensors import Float32
 from finewhisper.errors import ModelError
+from finewhisper.tensors import Float32
 from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
 

@@ -54,7 +54,7 @@ def _write_weights(source: ModelFolder, target: Path, quantization: Quantization
     with progress.bar(f"convert to {quantization}", 1, "model") as done:
         try:
             converter.convert(str(target), quantization=quantization, force=True)
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
             raise ModelError(f"{source.path}: CTranslate2 cannot convert it ({error})") from error
         done.update()
 
@@ -80,7 +80,7 @@ def _converter(source: ModelFolder) -> Any:
                 )
             except (OSError, SafetensorError) as error:  # caught here, because an OSError of writing is about the disk
                 raise ModelError(f"{source.path}: cannot be loaded ({error}); download the model again") from error
-            whisper.require_fitting(report, source.path)
+            whisper.require_fitting(report, source.path, tied=model.config.tie_word_embeddings)
             return model
 
         def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:

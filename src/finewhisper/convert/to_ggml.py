@@ -16,9 +16,9 @@ from finewhisper.convert import companions, openai
 from finewhisper.convert.ggml_blocks import BLOCK, BLOCK_TYPES
 from finewhisper.convert.ggml_format import Writer
 from finewhisper.convert.openai import Dimensions
-from finewhisper.convert.tensors import Tensors
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.model import GGML_NAME, ModelFolder
+from finewhisper.tensors import Tensors
 from finewhisper.tokenizer import text_bytes
 
 _EMBEDDING, _OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"

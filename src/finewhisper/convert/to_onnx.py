@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 from finewhisper import progress
 from finewhisper.convert import companions
 from finewhisper.convert.config import Layout, Quantization
-from finewhisper.convert.tensors import Tensors
 from finewhisper.convert.to_ctranslate2 import decoding_config
 from finewhisper.errors import MissingExtraError
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import Tensors
 from finewhisper.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
