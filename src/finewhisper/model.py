@@ -23,6 +23,7 @@ from finewhisper.audio import Seconds
 from finewhisper.completion import completed
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
+from finewhisper.model_names import advice, is_model
 from finewhisper.model_numbers import (
     Stored,
     require_ctranslate2,
@@ -262,7 +263,7 @@ def _sniff(path: Path) -> Kind:
     if not path.is_dir():
         if path.exists():
             return _sniff_file(path)
-        raise ModelError(f"{path}: no such model folder; get one with: finewhisper download base -o {path}")
+        raise ModelError(f"{path}: there is no such model; {advice(path)}")
     if (path / "adapter_config.json").is_file():
         return "adapter"
     if (path / "model.bin").is_file() and _is_ctranslate2(path / "model.bin"):
@@ -270,7 +271,9 @@ def _sniff(path: Path) -> Kind:
     if (path / GGML_NAME).is_file() and _begins(path / GGML_NAME, _GGML_MAGIC):
         return "ggml"
     if not (path / "config.json").is_file():
-        raise ModelError(f"{path}: is not a model folder: it has no config.json, adapter_config.json, model.bin or {GGML_NAME}")
+        raise ModelError(
+            f"{path}: is not a model folder: it has no config.json, adapter_config.json, model.bin or {GGML_NAME}; {advice(path)}"
+        )
     kind = read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
@@ -287,7 +290,8 @@ def _sniff_file(path: Path) -> Kind:
         return "ggml"
     if _begins(path, _PICKLE_MAGIC) or (zipfile.is_zipfile(path) and _holds_pickle(path)):
         return "openai"
-    raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in")
+    folder = f": {path.parent}" if is_model(path.parent) else ""
+    raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in{folder}")
 
 
 def _begins(path: Path, magic: bytes) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finewhisper.convert import openai, tokenizer
+from finewhisper import tokenizer
+from finewhisper.convert import openai
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.openai import Checkpoint, Dimensions
 from finewhisper.convert.run import Converted, run
