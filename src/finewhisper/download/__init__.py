@@ -81,7 +81,7 @@ def run(config: DownloadConfig) -> Downloaded:
             f"--format ctranslate2: only {' and '.join(RELEASES)} come as such; download {config.model} without it, then convert it: "
             f"finewhisper convert {config.output} {config.output}-ct2 --to ctranslate2"
         )
-    kind: Kind = config.format or ("transformers" if find_spec("torch") or not release else "ctranslate2")
+    kind: Kind = config.format or ("transformers" if not release or _has_torch() else "ctranslate2")
     present = None if config.overwrite else _present_source(config.output)
     if present is not None:
         there = ModelFolder.open(config.output).kind
@@ -98,6 +98,13 @@ def run(config: DownloadConfig) -> Downloaded:
 
         source = hub.fetch(repository, config.revision, config.output, replace=config.overwrite)
     return Downloaded(config.output, source, fetched=True, kind=kind)
+
+
+def _has_torch() -> bool:
+    try:
+        return find_spec("torch") is not None
+    except ImportError:
+        return False
 
 
 def hub_id(model: str) -> str:
