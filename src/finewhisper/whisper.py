@@ -245,6 +245,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
         raise ModelError(f"{folder.path}: cannot be loaded ({error}); download or convert the model again") from error
     require_fitting(report, folder.path, tied=model.config.tie_word_embeddings)
     loaded: LengthAwareWhisper = model
+    loaded.name_or_path = str(folder.path.absolute())  # which peft writes beside an adapter, for whoever loads it from elsewhere
     loaded.generation_config = _own(loaded.generation_config)
     return loaded
 
