@@ -126,7 +126,7 @@ def complete(folder: Path, languages: Sequence[str] = (), task: Task = "transcri
     The task and the one language of the model are written, so that tools decode rightly unasked; what is missing beside is made.
 
     Args:
-        languages: codes of the languages that the model was tuned on.
+        languages: codes of the languages that the model was tuned on; of others' models they are not known, and what stands there is kept.
         task: what it was tuned to do.
 
     Raises:
@@ -136,11 +136,13 @@ def complete(folder: Path, languages: Sequence[str] = (), task: Task = "transcri
     path = folder / "generation_config.json"
     stored = read_json(path) if path.is_file() else {}
     require_token_ids(stored, path)
-    content = {key: value for key, value in current(stored, config, vocabulary).items() if key not in {"language", "task"}}
+    content = current(stored, config, vocabulary)
+    theirs = {key: content.pop(key, None) for key in ("language", "task")}
     if vocabulary.multilingual:
-        content["task"] = task
-        if len(languages) == 1:
-            content["language"] = f"<|{languages[0]}|>"
+        content["task"] = theirs["task"] if not languages and theirs["task"] in ("transcribe", "translate") else task
+        language = f"<|{languages[0]}|>" if len(languages) == 1 else theirs["language"] if not languages else None
+        if isinstance(language, str):
+            content["language"] = language
     write_json(path, dict(sorted(content.items())))
     write_tokenizer(folder, vocabulary, only_missing=True)
     if not (folder / "preprocessor_config.json").is_file():

@@ -86,7 +86,7 @@ def test_a_base_of_the_hub_is_taken_from_the_cache_of_its_library(random_model: 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("named", [None, "", 5, "../../etc/none", "a/b/c"])
+@pytest.mark.parametrize("named", [None, 5, "../../etc/none"])
 def test_an_adapter_without_a_base_that_exists_says_what_to_do(named: Any, random_model: Path, tmp_path: Path) -> None:
     peft_adapter(random_model, tmp_path / "adapter")
     path = tmp_path / "adapter" / "adapter_config.json"

@@ -53,7 +53,7 @@ def run(config: ConvertConfig) -> Converted:
     with atomic_folder(config.target, replace=config.overwrite) as folder:
         _write(source, folder, config, quantization)
         source.card.write(folder)  # the copy hears in the contexts that its source has learnt
-        if config.to == "transformers":
+        if config.to in ("transformers", "onnx"):  # the kinds that others decode with what generation_config.json says
             complete(folder, source.card.languages, source.card.task)
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
