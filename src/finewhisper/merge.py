@@ -12,18 +12,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
 from finewhisper.errors import ModelError, UsageError
 from finewhisper.generation import complete
 from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
+from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
 from finewhisper.tensors import Float32, Written, write
 from finewhisper.weights import OUTPUT, Adapted, Full, Weights
@@ -109,16 +113,31 @@ def run(config: MergeConfig) -> MergeResult:
 
 def _base(tuned: ModelFolder, given: Path | None) -> ModelFolder:
     """The base model, proved to be the one that was trained on."""
-    recorded = tuned.card.base or {}
-    adapted = tuned.config.get("base_model_name_or_path") if tuned.kind == "adapter" else None
-    path = given or Path(str(recorded.get("path") or adapted or ""))
-    if given is None and not recorded.get("fingerprint"):
-        raise ModelError(f"{tuned.path}: has no finewhisper.json that names its base; name it yourself with --base FOLDER")
+    recorded = (tuned.card.base or {}).get("path")
+    path = given or (Path(str(recorded)) if recorded else _base_of_adapter(tuned))
     if not path.is_dir():
         raise ModelError(f"{tuned.path}: its base model is not at {path} any more; say where it is with --base FOLDER")
     base = ModelFolder.open(path, "transformers")
     _require_base(tuned, base)
     return base
+
+
+def _base_of_adapter(adapter: ModelFolder) -> Path:
+    """What peft wrote down: a folder, or a hub id whose files are in the cache of the hub's library. Raises: ModelError."""
+    named = adapter.config.get("base_model_name_or_path") if adapter.kind == "adapter" else None
+    if not isinstance(named, str) or not named:
+        raise ModelError(f"{adapter.path}: names no base model; name it yourself with --base FOLDER")
+    places = [Path(named), adapter.path / named]
+    if named.count("/") == 1:
+        with suppress(HFValidationError):
+            cached = try_to_load_from_cache(named, "config.json")
+            places += [Path(cached).parent] if isinstance(cached, str) else []
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise ModelError(
+            f"{adapter.path}: its base model {named} is not on this machine; {advice(Path(named))}, and name it with --base FOLDER"
+        )
+    return found
 
 
 def _require_base(tuned: ModelFolder, base: ModelFolder) -> None:
@@ -169,8 +188,8 @@ def _merge(sources: list[ModelFolder], base: ModelFolder, scale: float, target: 
         config["tie_word_embeddings"] = False
     (target / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name in COMPANIONS:
-        if (base.path / name).is_file():
-            shutil.copyfile(base.path / name, target / name)
+        if (base.files / name).is_file():
+            shutil.copyfile(base.files / name, target / name)
     return len(changed)
 
 

@@ -233,7 +233,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
     """
     try:
         model, report = LengthAwareWhisper.from_pretrained(
-            folder.path,
+            folder.files,
             dtype=dtype,
             attn_implementation="finewhisper",
             use_safetensors=True,
@@ -243,13 +243,30 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
         )
     except Exception as error:  # its libraries raise of everything for a configuration that is not one
         raise ModelError(f"{folder.path}: cannot be loaded ({error}); download or convert the model again") from error
-    missing = sorted(set(report["missing_keys"]) - {"proj_out.weight"})  # tied to the token embedding, so often not stored
-    if missing or report["unexpected_keys"] or report["mismatched_keys"]:
-        wrong = missing or sorted(report["unexpected_keys"]) or [str(key) for key in report["mismatched_keys"]]
-        raise ModelError(f"{folder.path}: the weights do not fit config.json (first: {wrong[0]}, {len(wrong)} in all); download it again")
+    require_fitting(report, folder.path, tied=model.config.tie_word_embeddings)
     loaded: LengthAwareWhisper = model
+    loaded.name_or_path = str(folder.path.absolute())  # which peft writes beside an adapter, for whoever loads it from elsewhere
     loaded.generation_config = _own(loaded.generation_config)
     return loaded
+
+
+def require_fitting(report: Mapping[str, Any], path: Path, *, tied: bool) -> None:
+    """Refuse a model of which transformers has made a part up: what a file does not have, it draws at random.
+
+    Args:
+        report: the second answer of ``from_pretrained(…, output_loading_info=True)``.
+        tied: the output matrix is the token embedding, so it need not be stored.
+
+    Raises:
+        ModelError: naming a weight that is missing, in excess or of another shape.
+    """
+    missing = sorted(set(report["missing_keys"]) - ({"proj_out.weight"} if tied else set()))
+    if missing or report["unexpected_keys"] or report["mismatched_keys"]:
+        wrong = missing or sorted(report["unexpected_keys"]) or [str(key) for key in report["mismatched_keys"]]
+        fault = "are missing" if missing else "are too many" if report["unexpected_keys"] else "are of another shape"
+        raise ModelError(
+            f"{path}: the weights do not fit config.json: {len(wrong)} {fault}, the first is {wrong[0]}; download the model again"
+        )
 
 
 def _own(stored: GenerationConfig) -> GenerationConfig:

@@ -75,11 +75,11 @@ class CTranslate2Engine(Engine):
         workers, each = _shares(threads) if side_by_side and device == "cpu" else (1, threads)
         try:
             model = library.models.Whisper(
-                str(folder.path), device=device, device_index=index, compute_type=compute_type, inter_threads=workers, intra_threads=each
+                str(folder.files), device=device, device_index=index, compute_type=compute_type, inter_threads=workers, intra_threads=each
             )
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelError(f"{folder.path}: CTranslate2 cannot load it ({error}); download or convert the model again") from error
-        vocabulary = Vocabulary.load(folder.path)
+        vocabulary = Vocabulary.load(folder.files)
         _check_vocabulary(folder, model, vocabulary)
         return cls(folder, model, vocabulary)
 

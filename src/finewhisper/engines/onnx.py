@@ -36,7 +36,7 @@ class OnnxEngine(Engine):
     name = "onnx"
 
     def __init__(self, folder: ModelFolder, layout: Layout, precision: str, sessions: tuple[Any, Any], device: str) -> None:
-        super().__init__(Vocabulary.load(folder.path), folder.card.context, folder.config["num_mel_bins"])
+        super().__init__(Vocabulary.load(folder.files), folder.card.context, folder.config["num_mel_bins"])
         self._layout, self.precision, self._device = layout, precision, device
         self._encoder, self._decoder = sessions
         self._generation, self._path = folder.generation, folder.path

@@ -34,7 +34,7 @@ class WhisperCppEngine(Engine):
     encodes = False
 
     def __init__(self, folder: ModelFolder, network: Network, precision: str) -> None:
-        super().__init__(Vocabulary.load(folder.path), folder.card.context, network.n_mels)
+        super().__init__(Vocabulary.load(folder.files), folder.card.context, network.n_mels)
         self.precision, self._network = precision, network
         self._generation: dict[str, Any] = folder.generation
         self._path = folder.path

@@ -68,7 +68,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
     folder = ModelFolder.open(config.model, "transformers")
-    vocabulary = Vocabulary.load(folder.path)
+    vocabulary = Vocabulary.load(folder.files)
     require_consistent(folder, vocabulary)
     device = choose_device(config.device)
     require_supported(config, device)
