@@ -56,16 +56,16 @@ def test_every_score_stands_beside_its_interval() -> None:
     assert exact is not None
     assert (found["cer_low"], found["cer_high"]) == (found["macro_low"], found["macro_high"]) == (exact.low, exact.high)
     mixed = heard(*[("bg", "синя риба", "синя риба")] * 9, ("bg", "бяла риба", "рибка"))
-    assert scoring.text(scoring.scores({"dev": mixed})) == "WER 10.0 % (0.0 … 30.0), CER 7.8 % (0.0 … 23.3)"
+    assert scoring.text(scoring.scores({"dev": mixed})) == "WER 10.0 % (0.0 … 30.0), CER 6.7 % (0.0 … 20.0)"
     both = scoring.scores({"bg": mixed, "zh": CHINESE})
     assert scoring.text(both) == (
-        "macro average 30.0 % (25.0 … 40.0); bg: WER 10.0 % (0.0 … 30.0), CER 7.8 % (0.0 … 23.3); zh: CER 50.0 % (50.0 … 50.0)"
+        "macro average 30.0 % (25.0 … 40.0); bg: WER 10.0 % (0.0 … 30.0), CER 6.7 % (0.0 … 20.0); zh: CER 50.0 % (50.0 … 50.0)"
     )
     assert scoring.card(both, ["bg", "zh"]) == {
         "macro": 30.0,
         "macro_interval": [25.0, 40.0],
-        "sets": {"bg": {"wer": 10.0, "cer": 7.78}, "zh": {"cer": 50.0}},
-        "intervals": {"bg": {"wer": [0.0, 30.0], "cer": [0.0, 23.33]}, "zh": {"cer": [50.0, 50.0]}},
+        "sets": {"bg": {"wer": 10.0, "cer": 6.67}, "zh": {"cer": 50.0}},
+        "intervals": {"bg": {"wer": [0.0, 30.0], "cer": [0.0, 20.0]}, "zh": {"cer": [50.0, 50.0]}},
     }
 
 
