@@ -38,9 +38,10 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _outputs_are_no_inputs(self) -> Self:
         """Whoever makes a configuration, the command line or a program, cannot ask for an output that would harm an input."""
-        for output in _paths(self, "output"):
+        outputs = [(*output, role == "place") for role in ("output", "place") for output in _paths(self, role)]
+        for name, output, adds in outputs:
             try:
-                require_apart(output[1], _paths(self, "input"), output[0])
+                require_apart(output, _paths(self, "input"), name, adds=adds)
             except StorageError as error:
                 raise ValueError(str(error)) from None
         return self
@@ -52,7 +53,7 @@ class Flag:
 
     alias: str | None = None  #: a short form such as "-m"
     positional: bool = False  #: may be given without its name, in the order of the fields
-    role: Literal["input", "output", "store"] = "input"  #: of a path: read, written, or a place of ours to keep things in
+    role: Literal["input", "output", "place"] = "input"  #: of a path: read, written as a whole, or a folder that files are added to
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Cue:
     start_s: Seconds
     end_s: Seconds
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def cues(transcript: Transcript, layout: Layout) -> list[Cue]:
 
 def _cues(segment: Segment, layout: Layout, space: str) -> list[Cue]:
     if not layout.max_line_width:
-        return [Cue(segment.start_s, segment.end_s, (one_line(segment.text),))]
+        return [Cue(segment.start_s, segment.end_s, (one_line(segment.text),), segment.speaker)]
     lines = _lines(pieces(segment, space), layout.max_line_width, space)
     step = layout.max_line_count or len(lines) or 1
     shown = [lines[first : first + step] for first in range(0, len(lines), step)]
@@ -55,7 +56,7 @@ def _cues(segment: Segment, layout: Layout, space: str) -> list[Cue]:
         edges[0] = (segment.start_s, edges[0][1])
         edges[-1] = (edges[-1][0], segment.end_s)
     return [
-        Cue(start_s, end_s, tuple(space.join(piece.text for piece in line) for line in group))
+        Cue(start_s, end_s, tuple(space.join(piece.text for piece in line) for line in group), segment.speaker)
         for group, (start_s, end_s) in zip(shown, edges, strict=True)
     ]
 

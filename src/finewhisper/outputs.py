@@ -3,12 +3,13 @@
 A folder is ours only where it holds :data:`RECORD`, which nobody else writes and which lists what we wrote. ``--overwrite`` replaces
 exactly that; a folder with anything else in it, or without the list, is left alone. The new folder is made beside the old one and takes
 its place in one step (``renameat2`` with ``RENAME_EXCHANGE`` on Linux) or in two renames, between which the old one stands under another
-name: the next call puts it back. A mount point cannot be renamed, so there the files are moved into it, the record last.
+name: the next call puts it back. A mount point or the working folder cannot be renamed, so the files are moved into it, the record last.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -131,20 +132,21 @@ def remove(folder: Path) -> None:
     _drop_empty(folder)
 
 
-def require_apart(output: Path, inputs: Iterable[tuple[str, Path]], name: str = "-o") -> None:
+def require_apart(output: Path, inputs: Iterable[tuple[str, Path]], name: str = "-o", *, adds: bool = False) -> None:
     """Refuse an output that is an input, contains one or lies in one, whatever links and spellings lead there.
 
     Args:
         output: a file or folder that will be written; it need not exist.
         inputs: what will be read, with what the user calls it; what does not exist is compared by its path.
         name: what the user calls the output.
+        adds: files are added to the output, and nothing in it is replaced, so that it may well contain what is read.
 
     Raises:
         StorageError: naming both.
     """
     for called, other in inputs:
         relation = _relation(output, other)
-        if relation:
+        if relation and not (adds and relation == "contains"):
             raise StorageError(f"{name} {output}: {relation} {called} {other}, which is only to be read; choose another {name}")
 
 
@@ -220,8 +222,16 @@ _PASSING = {_BEFORE, "lost+found"}
 
 
 def _temporary(place: Path, kind: str) -> Path:
-    """A name beside a folder, or in it where it is a mount point, which no rename can cross."""
-    return temporary_name(place / place.name if is_mount(place) else place, kind)
+    """A name beside a folder, or in it where the folder cannot be renamed."""
+    return temporary_name(place / place.name if is_fixed(place) else place, kind)
+
+
+def is_fixed(place: Path) -> bool:
+    """Whether a folder has to stay the folder that it is: a mount point, where a shell works, or in a folder that is not ours to change."""
+    if not place.is_dir():
+        return False
+    here = Path.cwd()
+    return is_mount(place) or place in (here, *here.parents) or not os.access(place.parent, os.W_OK | os.X_OK)
 
 
 def is_mount(path: Path) -> bool:
@@ -239,20 +249,30 @@ def is_mount(path: Path) -> bool:
 def recover(path: Path) -> None:
     """Put right what killed runs left at a place: a folder that stood aside comes back, drafts go."""
     place = _place(path)
-    mount = is_mount(place)
+    fixed = is_fixed(place)
     try:
-        entries = [entry for entry in (place if mount else place.parent).iterdir() if is_temporary(entry.name)]
+        entries = [entry for entry in (place if fixed else place.parent).iterdir() if is_temporary(entry.name)]
     except OSError:
         return
     own = [entry for entry in entries if entry.name.startswith(f".{place.name}.finewhisper-") and entry.suffix in {".new", ".old"}]
     dead = [entry for entry in own if left_by_the_dead(entry)]
-    if mount and len(dead) == len(own) and (place / _BEFORE).is_dir():
+    if fixed and len(dead) == len(own) and (place / _BEFORE).is_dir():
         _undo_moves(place, [entry for entry in dead if entry.suffix == ".new"])
     for entry in sorted(dead, key=lambda entry: entry.suffix == ".new"):  # those that stood aside first
         if entry.suffix == ".old" and not place.exists():
             entry.rename(place)
         elif entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Move a folder of ours to a free name beside it, for as long as what is to replace it takes; None where it cannot be moved."""
+    place = _place(path)
+    if is_fixed(place):
+        return None
+    aside = _beside(place)
+    place.rename(aside)
+    return aside
 
 
 def _beside(place: Path) -> Path:
@@ -274,7 +294,7 @@ def allow(folder: Path) -> None:
 
 def _publish(scratch: Path, place: Path) -> None:
     """Let ``scratch`` take its place."""
-    if is_mount(place):
+    if is_fixed(place):
         _move_in(scratch, place)
         return
     if not place.exists():
@@ -288,7 +308,13 @@ def _publish(scratch: Path, place: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         return
     aside = _temporary(place, "old")
-    place.rename(aside)
+    try:
+        place.rename(aside)
+    except OSError as error:
+        if error.errno not in _NOT_MOVABLE:
+            raise
+        _move_in(scratch, place)
+        return
     try:
         scratch.rename(place)
     except OSError:
@@ -297,6 +323,8 @@ def _publish(scratch: Path, place: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+#: What systems say of folders that cannot be renamed, such as those of the image in a container.
+_NOT_MOVABLE = {errno.EXDEV, errno.EBUSY, errno.EACCES, errno.EPERM}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -312,7 +340,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _move_in(scratch: Path, place: Path) -> None:
-    """Replace what finewhisper wrote into a mount point by the content of ``scratch``, the record last."""
+    """Replace what finewhisper wrote into a folder that stays by the content of ``scratch``, the record last."""
     before = place / _BEFORE
     before.mkdir(exist_ok=True)
     ours = written(place)
@@ -320,9 +348,9 @@ def _move_in(scratch: Path, place: Path) -> None:
         (place / RECORD).rename(before / RECORD)  # first: from here on the old state is to be found below
         for entry in _entries(place):
             if entry not in (before, scratch):
-                entry.rename(before / entry.name)
+                shutil.move(entry, before / entry.name)
     for entry in sorted(_entries(scratch), key=lambda entry: entry.name == RECORD):
-        entry.rename(place / entry.name)
+        shutil.move(entry, place / entry.name)
     scratch.rmdir()
     shutil.rmtree(before, ignore_errors=True)
 

@@ -56,6 +56,7 @@ class Segment:
     avg_logprob: float | None = None  #: mean log-probability of the segment's window, natural logarithm
     no_speech_prob: float | None = None  #: the model's own guess that the window holds no speech
     words: tuple[Word, ...] = ()
+    speaker: str | None = None  #: who says it, where each speaker has a channel
 
     def shifted(self, offset_s: Seconds) -> Segment:
         """The same segment ``offset_s`` later."""
@@ -74,6 +75,7 @@ class Transcript:
     well_timed: tuple[
         bool, ...
     ] = ()  #: for each decoded window with text: its times are pairs that run forward; empty: none were asked for
+    notices: tuple[str, ...] = ()  #: what a user should know of the recording and of what was decided about it, a sentence each
 
     @property
     def text(self) -> str:

@@ -8,6 +8,7 @@ and a JSON object with everything that is known.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Protocol
 
 from finewhisper.audio import Seconds
@@ -34,28 +35,29 @@ def clock(seconds: Seconds, decimal_mark: str = ".") -> str:
 
 def txt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """The text alone, one segment a line."""
-    return "".join(f"{one_line(segment.text)}\n" for segment in transcript.segments)
+    return "".join(f"{one_line(segment.text)}\n" for segment in _named(transcript).segments)
 
 
 def srt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """SubRip: numbered cues with a comma before the milliseconds."""
     return "\n".join(
         f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n{_without_arrow(chr(10).join(cue.lines))}\n"
-        for number, cue in enumerate(cues(transcript, layout), start=1)
+        for number, cue in enumerate(cues(_named(transcript), layout), start=1)
     )
 
 
 def vtt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """WebVTT: a header, and text in which the characters of markup are written as entities."""
     shown = cues(transcript, layout)
-    body = [f"{clock(cue.start_s)} --> {clock(cue.end_s)}\n{_entities(chr(10).join(cue.lines))}\n" for cue in shown]
+    body = [f"{clock(cue.start_s)} --> {clock(cue.end_s)}\n{_voice(cue.speaker)}{_entities(chr(10).join(cue.lines))}\n" for cue in shown]
     return "\n".join(["WEBVTT\n", *body])
 
 
 def ass(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """Advanced SubStation Alpha (http://www.tcax.org/docs/ass-specs.htm): one style, and a dialogue line for each cue."""
     rows = [
-        f"Dialogue: 0,{_hundredths(cue.start_s)},{_hundredths(cue.end_s)},Default,,0,0,0,,{_without_markup(chr(10).join(cue.lines))}\n"
+        f"Dialogue: 0,{_hundredths(cue.start_s)},{_hundredths(cue.end_s)},Default,{_name(cue.speaker)},0,0,0,,"
+        f"{_without_markup(chr(10).join(cue.lines))}\n"
         for cue in cues(transcript, layout)
     ]
     return "".join([_ASS_HEAD, *rows])
@@ -64,6 +66,7 @@ def ass(transcript: Transcript, layout: Layout = PLAIN) -> str:
 def lrc(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """Lyrics for music players: the start of each segment in hundredths of a second; an empty line ends one before a pause."""
     rows = []
+    transcript = _named(transcript)
     for index, segment in enumerate(transcript.segments):
         rows.append(f"[{_lyrics_clock(segment.start_s)}]{one_line(segment.text)}\n")
         following = transcript.segments[index + 1].start_s if index + 1 < len(transcript.segments) else transcript.duration_s
@@ -75,7 +78,8 @@ def lrc(transcript: Transcript, layout: Layout = PLAIN) -> str:
 def tsv(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """A table of start and end in whole milliseconds and text, as OpenAI's Whisper writes it."""
     rows = [
-        f"{_milliseconds(segment.start_s)}\t{_milliseconds(segment.end_s)}\t{one_line(segment.text)}\n" for segment in transcript.segments
+        f"{_milliseconds(segment.start_s)}\t{_milliseconds(segment.end_s)}\t{one_line(segment.text)}\n"
+        for segment in _named(transcript).segments
     ]
     return "".join(["start\tend\ttext\n", *rows])
 
@@ -88,6 +92,7 @@ def as_json(transcript: Transcript, layout: Layout = PLAIN) -> str:
         "duration": round(transcript.duration_s, 3),
         "text": transcript.text,
         "segments": [_segment(number, segment) for number, segment in enumerate(transcript.segments)],
+        "notices": list(transcript.notices) or None,
     }
     return json.dumps({key: value for key, value in content.items() if value is not None}, ensure_ascii=False, indent=2) + "\n"
 
@@ -131,6 +136,29 @@ def _lyrics_clock(seconds: Seconds) -> str:
     return f"{minutes:02d}:{rest // 100:02d}.{rest % 100:02d}"
 
 
+def _named(transcript: Transcript) -> Transcript:
+    """Speakers' names before what they say, for formats that have no place for them."""
+    return replace(transcript, segments=tuple(map(_with_name, transcript.segments)))
+
+
+def _with_name(segment: Segment) -> Segment:
+    if not segment.speaker:
+        return segment
+    first, *others = segment.words or (None,)
+    words = () if first is None else (replace(first, text=f"{segment.speaker}: {first.text.lstrip()}"), *others)
+    return replace(segment, text=f"{segment.speaker}: {segment.text.lstrip()}", words=words)
+
+
+def _voice(speaker: str | None) -> str:
+    """WebVTT's voice tag, which may stand open when it holds for the whole cue."""
+    return f"<v {_entities(one_line(speaker))}>" if speaker else ""
+
+
+def _name(speaker: str | None) -> str:
+    """A field of a dialogue line, which a comma would end."""
+    return _without_markup(one_line(speaker)).replace(",", " ") if speaker else ""
+
+
 def _without_arrow(text: str) -> str:
     """SubRip has no escapes, so the arrow that would read as a line of times becomes a typographic one."""
     return text.replace("-->", "→")
@@ -148,6 +176,7 @@ def _without_markup(text: str) -> str:
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
     known = {"id": number, "start": round(segment.start_s, 3), "end": round(segment.end_s, 3), "text": segment.text}
+    known |= {"speaker": segment.speaker} if segment.speaker else {}
     scores = {"avg_logprob": segment.avg_logprob, "no_speech_prob": segment.no_speech_prob}
     words = [
         {"start": round(word.start_s, 3), "end": round(word.end_s, 3), "text": word.text}

@@ -15,6 +15,7 @@ import pytest
 from clips import generated_speech
 from finewhisper import outputs
 from finewhisper.cli import main
+from finewhisper.finetune.trainer import SpeechTrainer
 
 pytestmark = pytest.mark.real
 
@@ -135,6 +136,26 @@ def test_every_verb_still_replaces_what_it_wrote(work: Path) -> None:
         assert main(command.split()) == 0
         assert main(command.split()) == 2, "not without --overwrite"
         assert main([*command.split(), "--overwrite"]) == 0
+
+
+def test_a_model_is_not_gone_before_the_run_that_replaces_it_has_ended(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(work / "adapter")
+    train = "--train data/train.jsonl --max-steps 1 --tracker none --device cpu"
+    command = f"finetune run/model {train} -o adapter --overwrite".split()
+
+    def breaks_off(self: SpeechTrainer, **options: object) -> None:
+        assert tree(work / "adapter-2") == before
+        raise RuntimeError("the run breaks off")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpeechTrainer, "train", breaks_off)
+        with pytest.raises(RuntimeError, match="breaks off"):
+            main(command)
+    assert tree(work / "adapter") == before, "it is back in its place"
+    assert not (work / "adapter-2").exists()
+    assert main(command) == 0
+    assert "the earlier model stands in" in capsys.readouterr().err
+    assert not (work / "adapter-2").exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing is killed like that there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -162,6 +163,40 @@ def test_the_output_may_be_a_mount_point(mount: Path) -> None:
     (mount / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match=r"did not write \(notes.txt\)"):
         write(mount, NEW, replace=True)
+
+
+def test_the_output_may_be_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    write(Path(), OLD)
+    write(Path(), NEW, replace=True)
+    assert content(tmp_path) == NEW
+    assert tmp_path.stat().st_ino == before, "the shell stays where it is"
+
+
+def test_a_folder_that_the_system_does_not_move_is_filled(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of a container's image cannot be renamed."""
+    rename = Path.rename
+
+    def refusing(self: Path, other: Path) -> Path:
+        if self == target:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    monkeypatch.setattr(outputs, "_exchange", lambda one, other: False)
+    write(target, NEW, replace=True)
+    assert content(target) == NEW
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_is_only_added_to_may_contain_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "models" / "base").mkdir(parents=True)
+    model = [("--model", tmp_path / "models" / "base")]
+    require_apart(tmp_path, model, adds=True)
+    for harmful in ("models/base", "models/base/new"):
+        with pytest.raises(StorageError, match="which is only to be read"):
+            require_apart(tmp_path / harmful, model, adds=True)
 
 
 def test_files_get_the_rights_that_the_umask_gives(tmp_path: Path) -> None:
@@ -370,10 +405,10 @@ def test_every_path_of_every_verb_has_a_role() -> None:
         if "Path" in str(option.field.annotation) and option.flag.role != "input"
     }
     assert roles == {
-        "download --output": "output", "prepare --output": "output", "prepare --cache": "store", "augment --output": "output",
+        "download --output": "output", "prepare --output": "output", "prepare --cache": "place", "augment --output": "output",
         "finetune --output": "output", "merge --output": "output", "evaluate --output": "output", "compare --output": "output",
-        "convert --target": "output", "parity --keep": "output", "parity --figures": "output", "transcribe --output": "output",
-        "serve --jobs.folder": "output",
+        "convert --target": "output", "parity --keep": "place", "parity --figures": "output", "transcribe --output": "place",
+        "serve --jobs.folder": "place",
     }  # fmt: skip
 
 

@@ -52,30 +52,43 @@ def workspace(config: FinetuneConfig, base: ModelFolder, train: Sequence[Utteran
     """
     output = config.output
     with storage_errors(output):
-        first_alone(lambda: _open(config, inputs.describe(config, base, train)))
+        earlier = first_alone(lambda: _open(config, inputs.describe(config, base, train)))
         try:
             yield output
+            if earlier is not None and is_first():
+                outputs.remove(earlier)
         except BaseException as error:
             if not is_first():
                 raise
             _drop_incomplete(output)
             if not (_complete_checkpoints(output) or _is_finished(output)):
                 outputs.remove(output)
+                if earlier is not None and not output.exists():
+                    earlier.rename(output)
             elif isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt("the last checkpoint is kept; repeat the command with --resume to go on from it") from None
             raise
 
 
-def _open(config: FinetuneConfig, found: dict[str, Any]) -> None:
-    """Make the output folder appear together with what the run is, or check that the one there holds the run to go on with."""
+def _open(config: FinetuneConfig, found: dict[str, Any]) -> Path | None:
+    """Make the output folder appear together with what the run is, or check that the one there holds the run to go on with.
+
+    Returns:
+        Where a model that is to be replaced stands until the new one is there; None: there was none.
+    """
     if config.resume:
         _require_same_run(config)
         inputs.require_unchanged(found, config.output)
         _drop_incomplete(config.output)
-        return
+        return None
+    outputs.require_absent(config.output, replace=config.overwrite)
+    earlier = outputs.set_aside(config.output) if _is_finished(config.output) else None
+    if earlier is not None:
+        note(f"{config.output}: the earlier model stands in {earlier} until this run has ended")
     with outputs.atomic_folder(config.output, replace=config.overwrite, later=_ON_THE_WAY) as fresh:
         save_config(config, fresh / "config.yaml")
         inputs.write(found, fresh)
+    return earlier
 
 
 def require_ready(config: FinetuneConfig) -> None:

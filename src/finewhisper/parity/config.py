@@ -52,7 +52,7 @@ class ParityConfig(Config):
     """Manifest with speech that the model is for."""
     to: tuple[str, ...] = ()
     """Copies to make: kinds such as ctranslate2,ggml,onnx in their usual precisions, or with one chosen, as in ctranslate2:int8."""
-    keep: Annotated[Path | None, Flag(role="output")] = None
+    keep: Annotated[Path | None, Flag(role="place")] = None
     """Folder to keep the copies in, by names such as ctranslate2-int8; default: they are deleted."""
     figures: Annotated[Path | None, Flag(alias="--json", role="output")] = None
     """JSON file to write the figures to."""

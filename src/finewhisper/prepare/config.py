@@ -56,7 +56,7 @@ class PrepareConfig(Config):
     """Leave out clips that cannot be used and list them in left-out.tsv, instead of stopping."""
     decode: bool = False
     """Decode every clip, not only its header; finds files that are cut short, but reads the whole corpus."""
-    cache: Annotated[Path | None, Flag(role="store")] = None
+    cache: Annotated[Path | None, Flag(role="place")] = None
     """Folder that keeps downloads; by default OUTPUT/download."""
     overwrite: bool = False
     """Prepare again and replace the manifests that are there."""

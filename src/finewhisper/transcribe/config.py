@@ -28,7 +28,7 @@ class TranscribeConfig(Config):
     """Recordings: files, folders (searched for audio and video), quoted patterns such as "talks/**/*.mp3", or - for standard input."""
     model: Annotated[Path, Flag(alias="-m")]
     """Folder of the model: Hugging Face, CTranslate2, ggml or ONNX."""
-    output: Annotated[Path | None, Flag(alias="-o", role="output")] = None
+    output: Annotated[Path | None, Flag(alias="-o", role="place")] = None
     """Folder for the results, or - for standard output; default: beside each recording."""
     format: Annotated[tuple[Format, ...], Flag(alias="-f")] = ()
     """What to write; default: txt."""

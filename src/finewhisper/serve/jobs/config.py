@@ -13,7 +13,7 @@ from finewhisper.config import Config, Flag
 class JobsConfig(Config):
     """Recordings that are handed in now and asked for later."""
 
-    folder: Annotated[Path | None, Flag(role="output")] = None
+    folder: Annotated[Path | None, Flag(role="place")] = None
     """Folder that keeps jobs and their recordings over restarts; without one the server takes no jobs."""
     together: int = Field(2, ge=1)
     """Jobs that are worked on at a time, beside all other requests."""
