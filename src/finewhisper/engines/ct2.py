@@ -7,7 +7,6 @@ features are this package's own (silence is padded before the spectrogram is tak
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from finewhisper import machine
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
 from finewhisper.engines.base import Engine, Features, Hypothesis, library_errors
 from finewhisper.engines.words import TokenTimes
@@ -218,8 +218,7 @@ def _device(library: Any, device: str) -> tuple[str, int]:
 
 def _shares(threads: int) -> tuple[int, int]:
     """How many batches to decode side by side, and the threads of each; 0 threads: all that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    total = threads or usable
+    total = threads or machine.cores()
     workers = min(total, _MOST_WORKERS)
     return workers, total // workers
 

@@ -6,12 +6,12 @@ copy writes what its source writes. The audio context follows the clip where the
 
 from __future__ import annotations
 
-import os
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from finewhisper import machine
 from finewhisper.audio import Waveform
 from finewhisper.engines.base import Engine, Features, Hypothesis, library_errors
 from finewhisper.engines.libwhisper import Network
@@ -63,7 +63,7 @@ class WhisperCppEngine(Engine):
                 f"convert it first: finewhisper convert {folder.path} {target} --to transformers"
             )
         path = folder.stored_weights()[0]
-        network = Network(path, threads or _cores())
+        network = Network(path, threads or machine.cores())
         stored = _PRECISIONS.get(network.file_type)
         if stored is None:
             raise UnsupportedError(
@@ -148,7 +148,3 @@ class _Steps:
 
     def keep(self, rows: npt.NDArray[np.int64]) -> None:
         """There is one row, so there is nothing to do."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

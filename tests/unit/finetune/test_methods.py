@@ -37,7 +37,7 @@ def train(random_model: Path, speech_folder: Path) -> Callable[..., Path]:
     def train(name: str = "result", **options: Any) -> Path:
         defaults = {"model": random_model, "train": speech_folder / "train.jsonl", "output": speech_folder / name}
         defaults |= {"batch_size": 2, "epochs": 3, "full_window_share": 0.0, "device": "cpu", "tracker": "none"}
-        defaults |= {"lora": {"rank": 4, "alpha": 8}, "learning_rate": 1e-2}
+        defaults |= {"lora": {"rank": 4, "alpha": 8}, "learning_rate": 1e-2, "precision": "float32"}
         return run(build(FinetuneConfig, defaults | options)).output
 
     return train

@@ -294,9 +294,10 @@ def _sqlite_errors() -> Iterator[None]:
 
 
 def _on_disk(path: Path) -> None:
-    """Have a file and its name written before anything is that counts on it."""
-    for part in (path, path.parent):
-        handle = os.open(part, os.O_RDONLY)
+    """Have a file and its name written before anything is that counts on it; Windows opens no folders, and writes names by itself."""
+    posix = os.name == "posix"
+    for part in (path, path.parent) if posix else (path,):
+        handle = os.open(part, os.O_RDONLY if posix else os.O_RDWR)
         try:
             os.fsync(handle)
         finally:
