@@ -188,7 +188,7 @@ def present(path: Path) -> Path | None:
 @lru_cache(maxsize=64)
 def _composed_names(folder: Path, _changed_ns: int) -> dict[str, str]:
     """The names in a folder by their composed form; read again when the folder has changed."""
-    return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}
+    return {unicodedata.normalize("NFC", entry.name): entry.name for entry in folder.iterdir()}
 
 
 #: How many pieces of a file :func:`sampled_sha256` reads, and how many bytes each has.

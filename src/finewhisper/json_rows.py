@@ -75,7 +75,9 @@ def _line(number: int, raw: bytes, reader: _Reader) -> Iterator[tuple[int, dict[
     except (ValueError, RecursionError) as error:
         yield number, _not_json(error)
     else:
-        yield from ((number, found) for found in (faults or [_object(value)]))
+        yield from ((number, fault) for fault in faults)
+        if not faults:
+            yield number, _object(value)
 
 
 def _array(raw: bytes, reader: _Reader) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -100,7 +102,10 @@ def _array(raw: bytes, reader: _Reader) -> Iterator[tuple[int, dict[str, Any] | 
         except (ValueError, RecursionError) as error:
             yield line, f"{_not_json(error)}; the rest of the array cannot be read"
             return
-        yield from ((line, found) for found in (faults or [_object(value)]))
+        for fault in faults:
+            yield line, fault
+        if not faults:
+            yield line, _object(value)
         first, at = False, _skip(text, end)
     if text[at + 1 :].strip():
         yield line, "has text after the array's end; write one object a line, or one array"

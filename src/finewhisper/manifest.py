@@ -115,17 +115,19 @@ class Files:
         self.folder = folder
         self._elsewhere = 0
 
-    def find(self, name: str) -> Path | None:
-        """The file, its name in any Unicode normal form, Windows' backslashes taken for slashes where only that leads to one."""
-        for place in dict.fromkeys((name, name.replace("\\", "/"))):
-            found = present(self.folder / place)
-            if found is not None:
-                return found
-            found = present(Path(place))
-            if found is not None:
-                self._elsewhere += 1
-                return found
-        return None
+    def find(self, *names: str) -> Path | None:
+        """The first file there is: names in any Unicode normal form, and with backslashes for slashes where only that leads to one."""
+        spelt = list(dict.fromkeys((*names, *(name.replace("\\", "/") for name in names))))
+        beside = self._first(self.folder, spelt)
+        if beside is not None:
+            return beside
+        elsewhere = self._first(Path(), spelt)
+        self._elsewhere += elsewhere is not None
+        return elsewhere
+
+    def _first(self, folder: Path, names: Iterable[str]) -> Path | None:
+        found = (present(folder / name) for name in names)
+        return next((place for place in found if place is not None and not place.is_dir()), None)
 
     def tell(self, source: Path) -> None:
         """Say how many paths were found from the working folder only."""

@@ -234,7 +234,7 @@ def test_an_emoji_as_a_pair_is_one_and_half_a_pair_is_refused() -> None:
 
 def test_utf16_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_bytes("".join('{"audio": "a.wav", "sentence": "a"}\n' * 3).encode("utf-16"))
-    with pytest.raises(ManifestError, match="1 problem; .*\n.*:1: is UTF-16, not UTF-8; save the file as UTF-8"):
+    with pytest.raises(ManifestError, match=r"1 problem; .*\n.*:1: is UTF-16, not UTF-8; save the file as UTF-8"):
         manifest.read(tmp_path / "m.jsonl")
 
 
@@ -384,7 +384,9 @@ def test_check_looks_at_the_audio(clips: Path, row: dict[str, object], message: 
         assert message in problems[0]
 
 
-@pytest.mark.parametrize(("name", "message"), [("silence", "silence.wav: is digital silence, but has a sentence"), ("ten_ms", "0.010 s long")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("silence", "silence.wav: is digital silence, but has a sentence"), ("ten_ms", "0.010 s long")]
+)
 def test_sound_in_which_nothing_can_be_heard_is_refused(tmp_path: Path, name: str, message: str) -> None:
     path = lines(
         tmp_path / "m.jsonl",
@@ -397,7 +399,9 @@ def test_sound_in_which_nothing_can_be_heard_is_refused(tmp_path: Path, name: st
 
 
 def test_a_minute_of_text_on_a_second_is_refused(clips: Path) -> None:
-    path = lines(clips / "m.jsonl", {"audio": "one.wav", "sentence": "and then we went on " * 40}, {"audio": "one.wav", "sentence": "一" * 12})
+    path = lines(
+        clips / "m.jsonl", {"audio": "one.wav", "sentence": "and then we went on " * 40}, {"audio": "one.wav", "sentence": "一" * 12}
+    )
     problems = manifest.check(manifest.read(path), path)
     assert len(problems) == 1
     assert ":1: is 1.00 s long, in which nobody says 799 characters" in problems[0]
