@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 _TOKEN = re.compile(r"<\|[^<|>]{0,64}\|>")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab, line feed and carriage return
 _BREAKS = re.compile("[\t\n\r\u2028\u2029]")
 _TAG = re.compile(r"\{[^{}]{1,40}\}|<[A-Za-z/][^<>|]{0,40}>|\[[^\[\]]{1,40}\]")
 #: What pandas and databases write into a cell that holds nothing.
@@ -32,9 +33,9 @@ def refusal(text: str) -> str | None:
     token = _TOKEN.search(text)
     if token:
         return f"holds {token[0]!r}, which has the form of Whisper's special tokens; write only what is said"
-    control = next((character for character in text if unicodedata.category(character) == "Cc" and not _BREAKS.match(character)), None)
-    if control is not None:
-        name = "a NUL" if control == "\0" else f"the control character {control!r}"
+    control = _CONTROL.search(text)
+    if control:
+        name = "a NUL" if control[0] == "\0" else f"the control character {control[0]!r}"
         return f"holds {name}; write the text again"
     return None
 
@@ -59,7 +60,7 @@ def oddities(text: str) -> list[str]:
 
 def spoken_s(text: str) -> float:
     """Seconds that a text takes at least, at a pace that nobody keeps up."""
-    return sum(map(_letter_s, text))
+    return sum(map(str.isalnum, text)) / _LETTERS if text.isascii() else sum(map(_letter_s, text))
 
 
 def mismatch(text: str, heard_s: float) -> str | None:

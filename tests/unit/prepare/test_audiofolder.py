@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from finewhisper import manifest
-from finewhisper.errors import CorpusError, UsageError
+from finewhisper.errors import CorpusError, StorageError, UsageError
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.result import Prepared
@@ -173,6 +173,38 @@ def test_the_speakers_of_a_vits_list_are_kept(field: Callable[[str], Path], tmp_
 def test_folders_in_the_names_are_the_split(field: Callable[[str], Path], tmp_path: Path) -> None:
     found = {name: sorted(row.sentence for row in split) for name, split in rows(prepare(field("hf"), tmp_path / "out")).items()}
     assert found == {"train": ["bye", "hello"], "test": ["c", "d"]}
+
+
+def test_a_clip_in_two_splits_is_told(field: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = field("splitleak") / "metadata.csv"
+    prepare(table.parent, tmp_path / "out")
+    assert f"{table}:3: duplicate: the same clip as {table}:2" in capsys.readouterr().err
+
+
+def test_rows_without_text_are_counted_aloud(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "metadata.csv").write_text("file_name,text\n0.wav,a\n1.wav,\n2.wav,  \n3.wav,nan\n")
+    prepare(folder, tmp_path / "out", **WITHOUT_SPLITS)
+    told = capsys.readouterr().err
+    assert f"{folder / 'metadata.csv'}:3: is empty; 2 of 4 utterances have no text and count as no speech" in told
+    assert f"{folder / 'metadata.csv'}:5: the text is 'nan', which pandas and databases write" in told
+
+
+def test_a_corrected_table_is_prepared_again(folder: Path, tmp_path: Path) -> None:
+    (folder / "metadata.csv").write_text("file_name,text\n0.wav,wrong\n1.wav,b\n")
+    assert prepare(folder, tmp_path / "out", **WITHOUT_SPLITS).fresh
+    assert not prepare(folder, tmp_path / "out", **WITHOUT_SPLITS).fresh
+    (folder / "metadata.csv").write_text("file_name,text\n0.wav,right\n1.wav,b\n")
+    again = prepare(folder, tmp_path / "out", **WITHOUT_SPLITS)
+    assert again.fresh
+    assert {row.sentence for row in rows(again)["train"]} == {"right", "b"}
+    clip = folder / "1.wav"
+    clip.write_bytes((folder / "2.wav").read_bytes())
+    assert prepare(folder, tmp_path / "out", **WITHOUT_SPLITS).fresh, "a clip was replaced"
+    corrected = tmp_path / "out" / "train.jsonl"
+    corrected.write_text(corrected.read_text().replace("right", "mine"))
+    (folder / "metadata.csv").write_text("file_name,text\n0.wav,third\n1.wav,b\n")
+    with pytest.raises(StorageError, match="was changed after prepare wrote it"):
+        prepare(folder, tmp_path / "out", **WITHOUT_SPLITS)
 
 
 def test_text_is_composed_and_a_decomposed_name_found(field: Callable[[str], Path], tmp_path: Path) -> None:
