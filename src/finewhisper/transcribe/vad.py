@@ -40,7 +40,7 @@ def speech(waveform: Waveform) -> list[Span]:
 
 
 #: A clip in which no chunk is this likely to hold speech has none. Of 3,681 clips of real speech, one is lost (of 3.9 s); of 52 clips of
-#: noise, music, rooms and silence, 40 are known for what they are. The detector's own 0.5 would lose a few short digits more.
+#: noise, music, rooms and silence, 36 are known for what they are. The detector's own 0.5 would lose short digits.
 ANYBODY = 0.35
 #: What very short clips need around them to be judged, and the loudness to which quiet ones are raised.
 _AROUND_S, _LEVEL = 0.5, 0.5
