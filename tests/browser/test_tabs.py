@@ -151,7 +151,7 @@ def test_an_earlier_text_comes_back_where_transcribing_again_was_cut_off(visit, 
     page.set_input_files("#files", clip)
     page.wait_for_selector("#history li.done")
     write(page, 1, "Good morning.", "Enter")
-    page.evaluate(UNENDING)
+    page.evaluate(f"() => {{ {UNENDING} }}")
     page.click("#again")
     page.click("#again-dialog button[value=yes]")
     page.evaluate("window.pieces.push({result: 'Worse', start: 0, end: 1, language: 'en'})")

@@ -16,6 +16,7 @@ import yaml
 from finewhisper.cli import VERBS, parse
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.run import LAST_BYTES_S
+from finewhisper.serve.sockets import affordable
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
@@ -66,6 +67,8 @@ def test_compose(monkeypatch: pytest.MonkeyPatch):
     defaults = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for name, value in COMPOSE["environment"].items()}
     config = configured(["serve"], image() | defaults, monkeypatch)
     assert (config.threads, config.api_keys) == (4, ())
+    assert set(config.allowed_hosts) == set(COMPOSED["services"])  # what other containers call it, and what it has no keys for
+    assert COMPOSE["ulimits"]["nofile"] >= open_files(config)
     assert COMPOSE["ports"] == [f"127.0.0.1:8000:{config.port}"]
     model, *kept = COMPOSE["volumes"]
     assert model.endswith(f":{config.model[0]}:ro")
@@ -95,10 +98,18 @@ def test_systemd(monkeypatch: pytest.MonkeyPatch):
     assert config.host == "127.0.0.1"
     assert config.jobs.folder == Path("/var/lib") / unit()["StateDirectory"] / "jobs"
     assert int(unit()["TimeoutStopSec"]) > longest_end_s(config)
+    assert int(unit()["LimitNOFILE"]) >= open_files(config)
 
 
 def seconds(text: str) -> int:
     return int(text.removesuffix("s"))
+
+
+def open_files(config: ServeConfig) -> int:
+    """How many files the server may have open at a time."""
+    asked: list[int] = []
+    affordable(config.connections, config.queue, lambda wanted: asked.append(wanted) or wanted)  # type: ignore[func-returns-value]
+    return asked[0]
 
 
 def longest_end_s(config: ServeConfig) -> float:

@@ -61,7 +61,14 @@ export class Store {
     let written;
     await this.#do("recordings", "readwrite", (store) => {
       const request = store.get(id);
-      request.onsuccess = () => request.result && store.put((written = update(request.result)));
+      request.onsuccess = () => {
+        if (!request.result) return;
+        try {
+          store.put((written = update(request.result)));
+        } catch {
+          request.transaction.abort(); // which tells whoever waits
+        }
+      };
       return request;
     });
     return written;
