@@ -110,7 +110,8 @@ def write(path: Path, tensors: Iterable[Written]) -> None:
     with path.open("wb") as stream, progress.bar("weights", offset, "B") as done:
         stream.write(struct.pack("<Q", len(encoded)) + encoded)
         for tensor in tensors:
-            done.update(stream.write(np.ascontiguousarray(_encoded(tensor)).data.cast("B")))
+            values = np.ascontiguousarray(_encoded(tensor))
+            done.update(stream.write(values.data.cast("B")) if values.size else 0)
 
 
 def _encoded(tensor: Written) -> npt.NDArray[Any]:
