@@ -133,5 +133,5 @@ def test_an_adapter_that_does_not_fit_is_refused(random_model: Path, tmp_path: P
     else:
         weights["base_model.model.model.lm_head.weight"] = torch.zeros(2, 2)
     save_file(weights, folder / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match="--base FOLDER|has not the two factors"):
+    with pytest.raises(ModelError, match=r"--base FOLDER|has not the two factors"):
         merged(random_model, folder, tmp_path / "merged")
