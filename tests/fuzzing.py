@@ -5,6 +5,7 @@ The test run takes a sample; ``make fuzz`` (``FINEWHISPER_FUZZ=full``) takes all
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -76,6 +77,6 @@ def damaged_json(content: bytes, random: random.Random) -> bytes:
             if random.random() < 0.2:
                 del place[key]
             else:
-                place[key] = random.choice(_ODD_VALUES)
+                place[key] = copy.deepcopy(random.choice(_ODD_VALUES))
             break
     return json.dumps(whole).encode()

@@ -29,7 +29,7 @@ from finewhisper.generation import complete
 from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
 from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
-from finewhisper.tensors import Float32, Written, write
+from finewhisper.tensors import Float32, Written, in_library_order, write
 from finewhisper.weights import OUTPUT, Adapted, Full, Weights
 
 #: What tells a reader of the merged model how it was made.
@@ -182,7 +182,7 @@ def _merge(sources: list[ModelFolder], base: ModelFolder, scale: float, target: 
         return after
 
     written = [Written(name, shape, partial(values, name), start.stored(name)) for name, shape in shapes.items()]
-    write(target / "model.safetensors", written)
+    write(target / "model.safetensors", in_library_order(written))
     config = base.config | {"architectures": ["WhisperForConditionalGeneration"]}
     if untied:
         config["tie_word_embeddings"] = False

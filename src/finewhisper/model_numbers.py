@@ -39,6 +39,8 @@ _SAFETENSORS = {
 }  # fmt: skip
 #: Bytes of a block and how many values it holds, by ggml's type numbers: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0.
 _GGML_BLOCKS = {0: (4, 1), 1: (2, 1), 2: (18, 32), 3: (20, 32), 6: (22, 32), 7: (24, 32), 8: (34, 32)}
+#: What a whole file is stored as, f32, f16, q4_0, q4_1, q8_0, q5_0, q5_1; quantised files have a version's thousands added.
+_GGML_FILE_TYPES, _GGML_VERSION = (0, 1, 2, 3, 7, 8, 9), 1000
 _LONGEST_NAME = 1024
 #: The numbers at the head of a ggml file, between its magic and its type.
 _GGML_MEASURES = (
@@ -189,8 +191,13 @@ def require_ggml(path: Path) -> None:
                 "decoder_layers": text_layers, "num_mel_bins": mels,
             }  # fmt: skip
             require_sizes(sizes, path)
-            if text_width != width or not 0 <= kind < 10_000:
-                raise _damaged(path, "its header is no Whisper's")
+            if text_width != width:
+                raise _damaged(path, f"its encoder is {width} wide, its decoder {text_width}")
+            if kind < 0 or kind % _GGML_VERSION not in _GGML_FILE_TYPES:  # whisper.cpp ends the process at some
+                raise ModelError(
+                    f"{path}: is stored in a type (ggml's number {kind}) that whisper.cpp cannot run; convert the model with --to ggml "
+                    "--quantization f16"
+                )
             n_mels, n_bins = _numbers(stream, 2)
             if n_mels != mels or n_bins != 201:
                 raise _damaged(path, f"it has {n_mels} x {n_bins} mel filters")

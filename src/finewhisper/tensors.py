@@ -87,13 +87,18 @@ class Written:
     type: str = "F32"  #: F32, F16 or BF16
 
 
+def in_library_order(tensors: Iterable[Written]) -> list[Written]:
+    """The order in which the format's own library writes: with it :func:`write` makes the same file, byte for byte."""
+    return sorted(tensors, key=lambda tensor: (_WRITTEN.index(tensor.type), tensor.name))
+
+
 def write(path: Path, tensors: Iterable[Written]) -> None:
-    """Write a safetensors file that transformers reads, byte for byte as its library does, with no more memory than one tensor needs.
+    """Write a safetensors file that transformers reads, in the order given, with no more memory than one tensor needs.
 
     Raises:
         ModelError: a value is larger than float16 has.
     """
-    tensors = sorted(tensors, key=lambda tensor: (_WRITTEN.index(tensor.type), tensor.name))
+    tensors = list(tensors)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for tensor in tensors:
@@ -105,7 +110,8 @@ def write(path: Path, tensors: Iterable[Written]) -> None:
     with path.open("wb") as stream, progress.bar("weights", offset, "B") as done:
         stream.write(struct.pack("<Q", len(encoded)) + encoded)
         for tensor in tensors:
-            done.update(stream.write(np.ascontiguousarray(_encoded(tensor)).data.cast("B")))
+            values = np.ascontiguousarray(_encoded(tensor))
+            done.update(stream.write(values.data.cast("B")) if values.size else 0)
 
 
 def _encoded(tensor: Written) -> npt.NDArray[Any]:

@@ -199,8 +199,8 @@ class Adapted:
             return (alpha if alpha > 0 else first) / (first + 1e-5)
         patterns = config.get("alpha_pattern") or {}
         try:
-            alpha = next((self._number(patterns[key]) for key in patterns if re.match(rf"(.*\.)?({key})$", layer)), alpha)
-        except (re.error, TypeError) as error:
+            alpha = next((self._number(value) for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", layer)), alpha)
+        except (re.error, AttributeError) as error:
             raise ModelError(f"{self._folder.path}: alpha_pattern is {patterns!r} ({error}); copy adapter_config.json again") from error
         if not rank:
             return 0.0

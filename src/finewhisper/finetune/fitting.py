@@ -21,7 +21,8 @@ from finewhisper.finetune import processes
 from finewhisper.finetune.batches import BatchPlan, Clip, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.guards import is_out_of_memory, smaller
-from finewhisper.finetune.memory import Demand, Footprint, Load
+from finewhisper.finetune.memory import Demand, Footprint, Load, converted_bytes
+from finewhisper.model import ModelFolder
 from finewhisper.progress import note
 from finewhisper.vocabulary import IGNORED
 from finewhisper.whisper import LengthAwareWhisper
@@ -61,16 +62,22 @@ class Fit:
     footprint: Footprint
     device: torch.device
     room: Room | None  #: None where the system does not say
+    reading: int = 0  #: bytes of memory at the highest point of reading the base
 
     @classmethod
-    def of(cls, config: FinetuneConfig, sizes: WhisperConfig, device: torch.device) -> Fit:
+    def of(cls, config: FinetuneConfig, sizes: WhisperConfig, device: torch.device, base: ModelFolder | None = None) -> Fit:
         """To be asked by all processes before the model is loaded.
+
+        Args:
+            base: whose files are read, for what that takes.
 
         Raises:
             UnsupportedError: weights, gradients and the optimizer's state alone do not fit, or batches cannot be tried.
             UsageError: as :func:`methods.adapt`.
         """
-        fit = cls(config, processes.first_alone(lambda: Footprint.of(config, sizes, device.type)), device, room(device))
+        footprint = processes.first_alone(lambda: Footprint.of(config, sizes, device.type))
+        converted = 0 if base is None or device.type != "cpu" else converted_bytes(base, config)
+        fit = cls(config, footprint, device, room(device), footprint.weights + converted if converted else 0)
         problems = [problem for problem in processes.together([fit._impossible()]) if problem]
         if problems:
             _stop(UnsupportedError(problems[0]))
@@ -110,9 +117,10 @@ class Fit:
         demand = self.demand(load)
         state = demand.gradients + demand.optimizer
         free = f"{_gb(self.room.free)} free on {self.device}" if self.room else f"how much is free on {self.device} is not known here"
+        reading = f"; up to {_gb(self.reading)} while the base is read in another type" if self.reading > demand.total else ""
         note(
             f"memory: about {_gb(demand.total)} expected (weights {_gb(demand.weights)}, gradients and optimizer {_gb(state)}, activations "
-            f"{_gb(demand.activations)} of the largest batch, {load}); {free}"
+            f"{_gb(demand.activations)} of the largest batch, {load}{reading}); {free}"
         )
         if self.room and demand.total > self.room.free and not processes.share_weights():
             now = f"(now {self.config.batch_seconds}; auto finds what fits)"

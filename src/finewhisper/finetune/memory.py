@@ -40,6 +40,7 @@ from finewhisper.finetune import methods
 from finewhisper.finetune.batches import Clip, Window
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.labels import PROMPT_AND_END
+from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import MAX_TOKENS
 from finewhisper.whisper import FEW_KEYS, LengthAwareWhisper
 
@@ -54,6 +55,8 @@ _WRITES = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 4, "fc2"
 #: The linear layers of an encoder layer, and of a decoder layer for each token, by the tensor that they read.
 _ENCODER = (("q_proj", "k_proj", "v_proj"), ("out_proj",), ("fc1",), ("fc2",))
 _DECODER = (*_ENCODER, ("q_proj",), ("out_proj",))
+#: What safetensors calls a precision.
+_STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 #: Bytes of a base weight held in few bits, with its share of the scales: one of 8 bits per row, of 4 bits two levels per 64 and 256.
 _QUANTIZED = {"8bit": 1.01, "4bit": 0.52}
 
@@ -243,6 +246,15 @@ class Footprint:
             kept += 4 * sum(reads) * (lora.dropout > 0)
             kept += (4 + self._s) * sum(_WRITES[name] for name in learning) * lora.dora
         return kept
+
+
+def converted_bytes(base: ModelFolder, config: FinetuneConfig) -> int:
+    """Bytes of the base's files that are in memory beside the weights made of them: those stored in another type than they are held in.
+
+    The files are mapped: the system counts their pages to the process, and takes them back where memory is short.
+    """
+    held = _STORED[config.precision if config.trains_adapter else "float32"]
+    return sum(tensor.end - tensor.begin for tensors in base.tensors.values() for tensor in tensors.values() if tensor.type != held)
 
 
 def _keeping(learning: dict[str, Any], part: str, layers: int) -> int:

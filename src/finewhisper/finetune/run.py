@@ -76,7 +76,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     config = support.settled(results.as_begun(config), device)
     support.require_supported(config, device)
     support.use_threads(config, device)
-    fit = fitting.Fit.of(config, WhisperConfig.from_dict(folder.config), device)
+    fit = fitting.Fit.of(config, WhisperConfig.from_dict(folder.config), device, folder)
     train = processes.first_alone(lambda: usable(config.train, config, labeller))
     dev = processes.first_alone(lambda: scoring.dev_sets(config, lambda path: usable(path, config, labeller)))
     kept = processes.first_alone(lambda: kept_sets(config, vocabulary))
