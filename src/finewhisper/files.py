@@ -14,9 +14,10 @@ import socket
 import stat
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from finewhisper.errors import DiskFullError, StorageError
@@ -26,6 +27,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
+_LONGEST_PATH = 4096  # bytes; Linux takes no more
 _LONG_NAME = 200  # bytes; file systems take 255, and a temporary name is longer than its file's
 
 
@@ -150,6 +152,43 @@ def _sweep(folder: Path) -> None:
         for entry in os.scandir(folder):
             if is_temporary(entry.name) and entry.is_file(follow_symlinks=False) and left_by_the_dead(Path(entry.path)):
                 Path(entry.path).unlink(missing_ok=True)
+
+
+def given_bytes(path: Path) -> bytes:
+    """The content of a file that a user names.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device, which may never end and cannot be read a second time.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or str(path) == os.devnull):
+        raise OSError(errno.ESPIPE, "is a pipe or a device; write its content into a file and give that")
+    return path.read_bytes()
+
+
+def present(path: Path) -> Path | None:
+    """The file or folder that a path names, whatever the Unicode normal form of its names on the disk; None where there is none.
+
+    macOS decomposes accents in names, most other systems do not, and an archive carries either from one to the other.
+    """
+    if os.path.lexists(path):
+        return path
+    if path.parent == path or str(path).isascii() or len(str(path)) > _LONGEST_PATH:
+        return None
+    folder = present(path.parent)
+    if folder is None:
+        return None
+    try:
+        name = _composed_names(folder, folder.stat().st_mtime_ns).get(unicodedata.normalize("NFC", path.name))
+    except OSError:  # not a folder, or not ours to read
+        return None
+    return None if name is None else folder / name
+
+
+@lru_cache(maxsize=64)
+def _composed_names(folder: Path, _changed_ns: int) -> dict[str, str]:
+    """The names in a folder by their composed form; read again when the folder has changed."""
+    return {unicodedata.normalize("NFC", entry.name): entry.name for entry in folder.iterdir()}
 
 
 #: How many pieces of a file :func:`sampled_sha256` reads, and how many bytes each has.

@@ -6,26 +6,34 @@
      "sentences": [{"start": 0.0, "end": 2.5, "text": "Hello."}]}
 
 Only ``audio`` (also as a plain string) and ``sentence`` are required. Times are seconds; those of ``sentences`` count from
-``start_time``. Relative paths start at the manifest's folder. An empty ``sentence`` means no speech. Unknown keys are kept.
+``start_time``. Relative paths start at the manifest's folder, or at the working folder where only that leads to a file. An empty
+``sentence`` means no speech; a line with ``sentences`` alone says these. Unknown keys are kept.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from finewhisper import audio
+import numpy as np
+
+from finewhisper import audio, json_rows, label_rules
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
 from finewhisper.errors import AudioError, ManifestError, UsageError
-from finewhisper.files import atomic_file
-from finewhisper.progress import in_threads, track
+from finewhisper.files import atomic_file, given_bytes, present
+from finewhisper.progress import in_threads, note, track
+from finewhisper.transcript import joint
 from finewhisper.vocabulary import language_code
 
 _ENDLESS_S = 1e9  # thirty years; NaN is not below it either
+_QUIETEST = 1e-3  # -60 dB of full scale
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]*)?|\.[0-9]+")
 _WRONG_DURATION_S = 0.25  # a stated duration this far from the audio is a mistake; less is a codec's padding
 
 
@@ -94,8 +102,38 @@ def scan(path: Path) -> tuple[list[Utterance], list[str]]:
         ManifestError: the file cannot be read at all.
     """
     problems: list[str] = []
-    parsed = [_parse(path, number, row, problems) for number, row in _rows(path, problems)]
+    files = Files(path.parent)
+    parsed = [_parse(path, number, row, problems, files) for number, row in _rows(path, problems)]
+    files.tell(path)
     return [utterance for utterance in parsed if utterance is not None], problems
+
+
+class Files:
+    """Where the paths of a manifest or table lead: from its folder, else from the working folder, as upstream's manifests are meant."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._elsewhere = 0
+
+    def find(self, *names: str) -> Path | None:
+        """The first file there is: names in any Unicode normal form, and with backslashes for slashes where only that leads to one."""
+        spelt = list(dict.fromkeys((*names, *(name.replace("\\", "/") for name in names))))
+        beside = self._first(self.folder, spelt)
+        if beside is not None:
+            return beside
+        elsewhere = self._first(Path(), spelt)
+        self._elsewhere += elsewhere is not None
+        return elsewhere
+
+    def _first(self, folder: Path, names: Iterable[str]) -> Path | None:
+        found = (present(folder / name) for name in names)
+        return next((place for place in found if place is not None and not place.is_dir()), None)
+
+    def tell(self, source: Path) -> None:
+        """Say how many paths were found from the working folder only."""
+        if self._elsewhere:
+            count = f"{self._elsewhere} path{'s' * (self._elsewhere > 1)}"
+            note(f"{source}: {count} found from the working folder, not from the manifest's own, from which paths start otherwise")
 
 
 def write(path: Path, utterances: Iterable[Utterance]) -> int:
@@ -162,7 +200,8 @@ def faults(utterance: Utterance, length_s: Seconds | AudioError) -> list[str]:
         problems.append(
             f"an entry of 'sentences' ends at {last_s:g} s, after the utterance does ({heard_s:.2f} s); times count from start_time"
         )
-    return problems + _order_faults(utterance.sentences or ())
+    mismatch = label_rules.mismatch(utterance.sentence, heard_s)
+    return problems + ([mismatch] if mismatch else []) + _order_faults(utterance.sentences or ())
 
 
 def _order_faults(sentences: Sequence[TimedSentence]) -> list[str]:
@@ -185,36 +224,38 @@ def _duration(path: Path) -> Seconds | AudioError:
 def decoding_fault(utterance: Utterance) -> str | None:
     """What is wrong with an utterance's samples, found by decoding all of them."""
     try:
-        utterance.waveform()
+        waveform = utterance.waveform()
     except AudioError as error:
         return str(error)
-    return None
+    return unheard(utterance, waveform)
+
+
+def unheard(utterance: Utterance, waveform: Waveform) -> str | None:
+    """That nothing can be heard where a sentence is said to be."""
+    if not utterance.sentence.strip() or not len(waveform):
+        return None
+    peak = float(np.abs(waveform).max())
+    if peak >= _QUIETEST:
+        return None
+    loud = "is digital silence" if peak == 0 else f"is {20 * math.log10(peak):.0f} dB at its loudest, too quiet to hear"
+    return f"{utterance.path}: {loud}, but has a sentence; correct the clip or leave the sentence empty"
 
 
 def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Lines as JSON objects, tolerant of a byte-order mark, CRLF and blank lines."""
+    """Line numbers and objects; what is wrong with other lines is collected."""
     try:
-        raw = path.read_bytes()
+        raw = given_bytes(path)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest; make one with: finewhisper prepare") from None
     except IsADirectoryError:
         raise ManifestError(f"{path}: is a folder; give the .jsonl file in it") from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            problems.append(f"{path}:{number}: is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8")
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: is not JSON ({error})")
+    for number, row in json_rows.rows(raw):
+        if isinstance(row, str):
+            problems.append(f"{path}:{number}: {row}")
         else:
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                problems.append(f'{path}:{number}: is {type(row).__name__}, not an object like {{"audio": …, "sentence": …}}')
+            yield number, row
 
 
 def _is_unicode(text: str) -> bool:
@@ -247,17 +288,27 @@ class _Fields:
             self.problem(f"{key!r} is missing")
         return None
 
+    def label(self, key: str, *, required: bool = False) -> str | None:
+        """Text that is learnt or scored, in its composed form."""
+        value = self.text(key, required=required)
+        fault = None if value is None else label_rules.refusal(value)
+        if fault:
+            self.problem(f"{key!r} {fault}")
+        return None if value is None else label_rules.composed(value)
+
     def seconds(self, key: str) -> Seconds | None:
         value = self.row.pop(key, None)
         if value is None:
             return None
+        if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+            value = float(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _ENDLESS_S:
             self.problem(f"{key!r} must be seconds, 0 or more, not {value!r}")
             return None
         return float(value)
 
 
-def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]) -> Utterance | None:
+def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str], files: Files) -> Utterance | None:
     before = len(problems)
     where = f"{manifest}:{number}:"
     fields = _Fields(row, where, problems)
@@ -271,18 +322,25 @@ def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]
     start_s, end_s = location.seconds("start_time") or 0.0, location.seconds("end_time")
     if end_s is not None and end_s <= start_s:
         fields.problem(f"end_time {end_s:g} s is not after start_time {start_s:g} s")
-    sentence = fields.text("sentence", required=True)
+    unsaid = fields.row.get("sentence") is None
+    sentence = fields.label("sentence")
     language = _language(fields)
     sentences = _sentences(fields)
+    if unsaid:
+        sentence = _joined(sentences, language)
+        if sentence is None and not row.get("sentences"):
+            fields.problem("'sentence' is missing")
     if sentence is not None and not sentence.strip() and any(timed.text.strip() for timed in sentences or ()):
         fields.problem("'sentence' is empty, which means no speech, but 'sentences' has text")
     duration_s = fields.seconds("duration")
     extra = fields.row | ({"audio": location.row} if location.row else {})
+    for key in (key for key, value in extra.items() if not _is_unicode(json.dumps({key: value}, ensure_ascii=False))):
+        fields.problem(f"{key!r} holds half a character (a lone surrogate); write the text again")
     if len(problems) > before:
         return None
     assert path is not None, "its absence was a problem"
     assert sentence is not None, "its absence was a problem"
-    return Utterance(manifest.parent / path, sentence, language, duration_s, start_s, end_s, sentences, extra, number)
+    return Utterance(files.find(path) or manifest.parent / path, sentence, language, duration_s, start_s, end_s, sentences, extra, number)
 
 
 def _language(fields: _Fields) -> str | None:
@@ -306,7 +364,7 @@ def _sentences(fields: _Fields) -> tuple[TimedSentence, ...] | None:
     sentences = []
     for item in value:
         timed = _Fields(item, fields.where, fields.problems)
-        start_s, end_s, text = timed.seconds("start"), timed.seconds("end"), timed.text("text", required=True)
+        start_s, end_s, text = timed.seconds("start"), timed.seconds("end"), timed.label("text", required=True)
         missing = [key for key in ("start", "end") if item.get(key) is None]
         if missing:
             fields.problem(f"an entry of 'sentences' has no {' and '.join(missing)}")
@@ -316,6 +374,14 @@ def _sentences(fields: _Fields) -> tuple[TimedSentence, ...] | None:
             fields.problem(f"an entry of 'sentences' ends at {end_s:g} s, before it starts at {start_s:g} s")
         sentences.append(TimedSentence(start_s, end_s, text, timed.row))
     return tuple(sentences)
+
+
+def _joined(sentences: Sequence[TimedSentence] | None, language: str | None) -> str | None:
+    """The sentence of a line that has only ``sentences``, as upstream's may be."""
+    if sentences is None:
+        return None
+    texts = [timed.text.strip() for timed in sentences]
+    return joint("".join(texts), language or "").join(filter(None, texts))
 
 
 def _plain(path: Path) -> Path:

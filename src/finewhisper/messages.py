@@ -25,6 +25,7 @@ _CHINESE = {
         "{recordings}，音频 {heard:.1f} 秒，用时 {took:.1f} 秒（{speed:.1f} 倍实时速度）"
     ),
     ", {count} skipped": "，跳过 {count} 个",
+    "no speech was found, so nothing was decoded (--no-vad decodes all the same)": "未检测到语音，因此未解码（--no-vad 可强制解码）",
     "--precision auto: bfloat16, for this processor has {features}": "--precision auto：bfloat16，因为处理器支持 {features}",
     "--precision auto: float32, for this processor has neither avx512_bf16 nor amx": (
         "--precision auto：float32，因为处理器既不支持 avx512_bf16 也不支持 amx"

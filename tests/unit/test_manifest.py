@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from finewhisper.vocabulary import LANGUAGES
 
 seconds = st.floats(0, 1e6, allow_nan=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+labels = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).map(lambda text: unicodedata.normalize("NFC", text))
 file_names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0"), min_size=1, max_size=12).filter(
     lambda name: name.strip() and name not in {".", ".."}
 )
@@ -36,12 +39,12 @@ LOCATION_KEYS = {"path", "start_time", "end_time"}
 @st.composite
 def timed_sentences(draw: st.DrawFn) -> TimedSentence:
     start_s, end_s = sorted((draw(seconds), draw(seconds)))
-    return TimedSentence(start_s, end_s, draw(texts))
+    return TimedSentence(start_s, end_s, draw(labels))
 
 
 @st.composite
 def utterances(draw: st.DrawFn, folder: Path) -> Utterance:
-    sentence = draw(texts)
+    sentence = draw(labels)
     timed = draw(st.none() | st.lists(timed_sentences(), max_size=3).map(tuple))
     if timed and not sentence.strip():
         timed = ()
@@ -162,6 +165,88 @@ def test_byte_order_mark_crlf_blank_lines_and_no_last_newline(tmp_path: Path) ->
     assert [(utterance.sentence, utterance.line) for utterance in manifest.read(path)] == [("a", 1), ("b", 4)]
 
 
+FIELD = Path(__file__).parents[1] / "field"
+
+
+def test_one_array_of_objects_is_read_with_its_lines(tmp_path: Path) -> None:
+    found = manifest.read(FIELD / "manifests" / "arr.jsonl")
+    assert [(row.sentence, row.line) for row in found] == [("hello", 2), ("bye", 3)]
+    path = tmp_path / "m.jsonl"
+    path.write_text('[{"audio": "a.wav", "sentence": "a"},\n 3,\n {"audio": "b.wav",\n  "sentence": "b"}\n{}]')
+    with pytest.raises(ManifestError) as caught:
+        manifest.read(path)
+    assert caught.value.problems[0].startswith(f"{path}:2: is int, not an object")
+    assert caught.value.problems[1].startswith(f"{path}:5: is not JSON")
+    assert len(manifest.scan(path)[0]) == 2
+
+
+def test_paths_of_another_system_lead_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "00.wav").write_bytes(b"")
+    (tmp_path / "m.jsonl").write_bytes((FIELD / "manifests" / "windows.jsonl").read_bytes())
+    assert manifest.read(tmp_path / "m.jsonl")[0].path == tmp_path / "clips" / "00.wav"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_is_found_whatever_the_normal_form_of_its_name(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / unicodedata.normalize("NFD" if form == "NFC" else "NFC", "é")
+    folder.mkdir()
+    (folder / unicodedata.normalize("NFD" if form == "NFC" else "NFC", "café.wav")).write_bytes(b"")
+    name = unicodedata.normalize(form, "é/café.wav")
+    row = manifest.read(lines(tmp_path / "m.jsonl", {"audio": name, "sentence": unicodedata.normalize("NFD", "café")}))[0]
+    assert row.path.is_file()
+    assert row.sentence == unicodedata.normalize("NFC", "café")
+
+
+def test_paths_from_the_working_folder_work_and_are_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work" / "dataset").mkdir(parents=True)
+    (tmp_path / "work" / "dataset" / "a.wav").write_bytes(b"")
+    path = lines(tmp_path / "work" / "dataset" / "m.jsonl", *[{"audio": {"path": "dataset/a.wav"}, "sentence": "a"}] * 3)
+    monkeypatch.chdir(tmp_path / "work")
+    assert [row.path.is_file() for row in manifest.read(path)] == [True] * 3
+    assert capsys.readouterr().err.count("3 paths found from the working folder") == 1
+
+
+def test_lines_with_timed_sentences_alone_and_numbers_as_text(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "m.jsonl",
+        {
+            "audio": {"path": "a.wav", "start_time": "1.5", "end_time": "9"},
+            "duration": "7.5",
+            "language": "en",
+            "sentences": [{"start": "0", "end": "1.25", "text": "Hello."}, {"start": 2, "end": "3", "text": "Bye."}],
+        },
+        {"audio": "b.wav", "language": "zh", "sentences": [{"start": 0, "end": 1, "text": "你好"}, {"start": 1, "end": 2, "text": "世界"}]},
+    )
+    one, two = manifest.read(path)
+    assert (one.sentence, one.duration_s, one.start_s, one.end_s) == ("Hello. Bye.", 7.5, 1.5, 9.0)
+    assert one.sentences == (TimedSentence(0.0, 1.25, "Hello."), TimedSentence(2.0, 3.0, "Bye."))
+    assert two.sentence == "你好世界"
+
+
+def test_an_emoji_as_a_pair_is_one_and_half_a_pair_is_refused() -> None:
+    usable, problems = manifest.scan(FIELD / "manifests" / "surr.jsonl")
+    assert [row.sentence for row in usable] == ["ok 😀 ok"]
+    assert [problem.split(":")[1] for problem in problems] == ["2", "3"]
+
+
+def test_utf16_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_bytes("".join('{"audio": "a.wav", "sentence": "a"}\n' * 3).encode("utf-16"))
+    with pytest.raises(ManifestError, match=r"1 problem; .*\n.*:1: is UTF-16, not UTF-8; save the file as UTF-8"):
+        manifest.read(tmp_path / "m.jsonl")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX alone has named pipes")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ManifestError, match="is a pipe or a device; write its content into a file"):
+        manifest.read(tmp_path / "pipe")
+    with pytest.raises(ManifestError, match="is a pipe or a device"):
+        manifest.read(Path("/dev/zero"))
+
+
 # ---- broken lines
 
 GOOD = {"audio": {"path": "a.wav"}, "sentence": "a"}
@@ -183,6 +268,14 @@ GOOD = {"audio": {"path": "a.wav"}, "sentence": "a"}
         ({"audio": "a.wav"}, "'sentence' is missing"),
         ({"audio": "a.wav", "sentence": 7}, "'sentence' must be text, not 7"),
         ('{"audio": "a.wav", "sentence": "\\ud83d"}\n', "'sentence' holds half a character"),
+        ('{"audio": "a.wav", "sentence": "a", "speaker": {"name": "\\ud83d"}}\n', "'speaker' holds half a character"),
+        ('{"audio": "a.wav", "sentence": "a", "sentence": "b"}\n', "has the key 'sentence' 2 times ('a', 'b'); keep one"),
+        ('{"audio": {"path": "a.wav", "path": "b.wav"}, "sentence": "b"}\n', "has the key 'path' 2 times"),
+        (GOOD | {"sentence": "<|en|> hello"}, "'sentence' holds '<|en|>', which has the form of Whisper's special tokens"),
+        (GOOD | {"sentence": "hello<|endoftext|>"}, "'sentence' holds '<|endoftext|>'"),
+        (GOOD | {"sentence": "a\0b"}, "'sentence' holds a NUL"),
+        (GOOD | {"sentence": "a\x1bb"}, "'sentence' holds the control character"),
+        (GOOD | {"sentences": [{"start": 0, "end": 1, "text": "<|0.00|>a"}]}, "'text' holds '<|0.00|>'"),
         (GOOD | {"language": "Klingon"}, "language 'Klingon' is not one of Whisper's"),
         (GOOD | {"language": 5}, "'language' must be text, not 5"),
         (GOOD | {"duration": "4 s"}, "'duration' must be seconds, 0 or more, not '4 s'"),
@@ -289,6 +382,29 @@ def test_check_looks_at_the_audio(clips: Path, row: dict[str, object], message: 
         assert len(problems) == 1
         assert problems[0].startswith(f"{path}:2: ")
         assert message in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("silence", "silence.wav: is digital silence, but has a sentence"), ("ten_ms", "0.010 s long")]
+)
+def test_sound_in_which_nothing_can_be_heard_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    path = lines(
+        tmp_path / "m.jsonl",
+        *({"audio": str(FIELD / "audio" / f"{name}.wav"), "sentence": text, "language": "en"} for text in ("hello", "")),
+    )
+    problems = manifest.check(manifest.read(path), path, decode=True)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{path}:1: ")
+    assert message in problems[0]
+
+
+def test_a_minute_of_text_on_a_second_is_refused(clips: Path) -> None:
+    path = lines(
+        clips / "m.jsonl", {"audio": "one.wav", "sentence": "and then we went on " * 40}, {"audio": "one.wav", "sentence": "一" * 12}
+    )
+    problems = manifest.check(manifest.read(path), path)
+    assert len(problems) == 1
+    assert ":1: is 1.00 s long, in which nobody says 799 characters" in problems[0]
 
 
 def test_check_counts_tokens(clips: Path) -> None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from finewhisper import findings
 from finewhisper.audio import SAMPLE_RATE
 from finewhisper.errors import AudioError
-from finewhisper.manifest import Utterance
+from finewhisper.findings import Finding
+from finewhisper.manifest import Utterance, unheard
 from finewhisper.progress import in_threads, track
 
 
@@ -19,17 +21,22 @@ def measure(utterances: Sequence[Utterance], manifest: Path) -> tuple[list[Utter
     Returns:
         the utterances that can be decoded, with the durations found, and one sentence ``manifest:line: …`` for each of the others.
     """
-    usable, problems = [], []
+    usable, problems, unheard = [], [], []
     for result in track(in_threads(partial(_measured, manifest=manifest), utterances), "checking", len(utterances), "clip"):
-        if isinstance(result, Utterance):
-            usable.append(result)
-        else:
+        if isinstance(result, str):
             problems.append(result)
+        else:
+            utterance, silence = result
+            usable.append(utterance)
+            unheard += [Finding("silence", f"{manifest}:{utterance.line}", silence)] if silence else []
+    findings.tell(unheard)
     return usable, problems
 
 
-def _measured(utterance: Utterance, manifest: Path) -> Utterance | str:
+def _measured(utterance: Utterance, manifest: Path) -> tuple[Utterance, str | None] | str:
+    """The utterance with its duration, and that nothing can be heard in it; or what is wrong with it."""
     try:
-        return replace(utterance, duration_s=len(utterance.waveform()) / SAMPLE_RATE)
+        waveform = utterance.waveform()
     except AudioError as error:
         return f"{manifest}:{utterance.line}: {error}"
+    return replace(utterance, duration_s=len(waveform) / SAMPLE_RATE), unheard(utterance, waveform)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from functools import partial
 from itertools import accumulate
 
-from finewhisper import manifest
+from finewhisper import findings, manifest
 from finewhisper.audio import Seconds
 from finewhisper.engines import KINDS, Engine, load_engine
 from finewhisper.errors import ManifestError
@@ -22,6 +22,7 @@ from finewhisper.evaluate.result import Evaluation, Setting
 from finewhisper.evaluate.scores import groups, normalizers, require_unit, score
 from finewhisper.evaluate.sweep import require_short_contexts, store, sweep
 from finewhisper.files import sha256
+from finewhisper.findings import Finding, Named
 from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
@@ -50,6 +51,7 @@ def run(config: EvaluateConfig) -> Evaluation:
     utterances, skipped = _usable(config)
     languages = [config.language or utterance.language for utterance in utterances]
     digest = sha256(config.manifest)
+    _look(config, utterances, digest, folder)
     if baseline is not None:
         baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
 
@@ -102,6 +104,18 @@ def _usable(config: EvaluateConfig) -> tuple[list[Utterance], list[str]]:
     return utterances, problems
 
 
+def _look(config: EvaluateConfig, utterances: Sequence[Utterance], digest: str, folder: ModelFolder) -> None:
+    """Tell what stands out in the test set, and that the model was trained on it."""
+    named = Named(str(config.manifest), utterances)
+    learnt = (folder.card.training or {}).get("manifest_sha256") == digest
+    trained = (
+        [Finding("trained on", str(config.manifest), f"{folder.path} was trained on this very manifest; take other speech")]
+        if learnt
+        else []
+    )
+    findings.tell([*trained, *findings.of_set(named), *findings.of_doubles(named)])
+
+
 def _references(utterances: Sequence[Utterance], config: EvaluateConfig) -> dict[int, str]:
     return {
         utterance.line: config.normalizer(written_language(config.language or utterance.language, config.task))(utterance.sentence)
@@ -129,7 +143,7 @@ def _transcribe(
             heard_s += more_s
             progress.update(bisect(ends_s, heard_s + _ROUNDING_S) - progress.n)
 
-        transcripts = Transcriber(engine, options).transcribe_clips(
+        transcripts = Transcriber(engine, options, vad=config.vad).transcribe_clips(
             (utterance.waveform() for utterance in ordered),
             languages=[config.language or utterance.language for utterance in ordered],
             progress=advance,

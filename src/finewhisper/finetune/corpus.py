@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from finewhisper import manifest
+from finewhisper import findings, manifest
 from finewhisper.errors import ManifestError, UsageError
+from finewhisper.findings import Named
 from finewhisper.finetune import scoring
 from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import Clip
@@ -53,6 +54,16 @@ def kept_sets(config: FinetuneConfig, vocabulary: Vocabulary) -> tuple[SpeechSet
             except UsageError as error:
                 raise UsageError(f"--keep {path}: {error}") from error
     return sets
+
+
+def look(config: FinetuneConfig, train: Sequence[Utterance], dev: Sequence[SpeechSet], kept: Sequence[SpeechSet]) -> None:
+    """Tell what stands out in what is learnt and measured, above all clips that are in both."""
+    flags = [("--train", config.train), *(("--dev", path) for path in config.dev), *(("--keep", path) for path in config.keep)]
+    utterances = [train, *(speech.utterances for speech in (*dev, *kept))]
+    same = findings.of_files(*flags)
+    sets = [Named(str(path), rows) for (_, path), rows in zip(flags, utterances, strict=True)]
+    alone = [item for named in sets for item in findings.of_set(named)]
+    findings.tell([*same, *alone, *(findings.of_doubles(*sets) if not same else findings.of_doubles(sets[0]))])
 
 
 def clips_of(utterances: Sequence[Utterance], labeller: Labeller, augmentation: Augmentation | None = None) -> list[Clip]:

@@ -15,7 +15,7 @@ from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.consistency import require_consistent
-from finewhisper.finetune.corpus import clips_of, kept_sets, usable
+from finewhisper.finetune.corpus import clips_of, kept_sets, look, usable
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.guards import Guard
 from finewhisper.finetune.interpolation import Line
@@ -67,7 +67,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
     folder = ModelFolder.open(config.model, "transformers")
-    vocabulary = Vocabulary.load(folder.path)
+    vocabulary = Vocabulary.load(folder.files)
     require_consistent(folder, vocabulary)
     device = choose_device(config.device)
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
@@ -80,6 +80,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
     train = processes.first_alone(lambda: usable(config.train, config, labeller))
     dev = processes.first_alone(lambda: scoring.dev_sets(config, lambda path: usable(path, config, labeller)))
     kept = processes.first_alone(lambda: kept_sets(config, vocabulary))
+    processes.first_alone(lambda: look(config, train, dev, kept))
     told = advice.advise(config, train, dev)
     advice.tell(told)
     augmentation = Augmentation.load(config.augment, train) if config.augment else None

@@ -7,22 +7,23 @@ also be given itself, such as Common Voice's ``validated.tsv``. A row has
 - what is said: ``transcription``, ``sentence``, ``text``, ``transcript`` or ``normalized_text``; empty means no speech;
 - optionally ``language`` (or ``locale``), ``speaker`` (or ``speaker_id``, ``client_id``), ``start`` and ``end`` in seconds, ``split``.
 
-A table of lines ``id|text`` or ``id|text|normalised text`` without header is read as LJSpeech's. Further columns are kept. Without
-splits, they are dealt out by text, so that no test sentence is trained on, or by speaker with ``--split-by speaker``.
+A table of lines ``id|text`` or ``id|text|normalised text`` without header is read as LJSpeech's, one of ``file|number|text`` as VITS'.
+Further columns are kept. Files in folders called ``train``, ``dev`` or ``test`` belong to these splits. Without splits, they are dealt out
+by text, so that no test sentence is trained on, or by speaker with ``--split-by speaker``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
+from finewhisper import label_rules
 from finewhisper.errors import CorpusError, UsageError
-from finewhisper.manifest import Utterance
+from finewhisper.manifest import Files, Utterance
+from finewhisper.prepare import tables
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, Shares
 from finewhisper.vocabulary import language_code
@@ -38,6 +39,7 @@ _COLUMNS = {
     "end": ("end", "end_time"),
     "split": ("split",),
 }
+_DECIMAL_COMMA = re.compile(r"[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})")  # three digits after it may be thousands
 _SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("dev", "development", "valid", "validation", "val", "eval"), "dev"),
@@ -66,13 +68,15 @@ def read(source: Path, config: PrepareConfig) -> Corpus:
     clips = []
     decided = False  # whether the corpus has splits of its own
     for table, folder_split in _tables(source):
-        for number, row in _rows(table, problems):
-            reader = _Row(table, number, row, config.language)
+        files = Files(table.parent)
+        for number, row in tables.rows(table, _missing, problems):
+            reader = _Row(table, number, row, config.language, files)
             clip = reader.clip(folder_split)
             problems += reader.problems
             if clip is not None:
                 clips.append(clip)
             decided = decided or folder_split is not None or reader.has_split
+        files.tell(table)
     if decided and {"test_share", "dev_share", "split_by"} & config.model_fields_set:
         raise UsageError(f"--test-share, --dev-share, --split-by: {source} has splits of its own; leave these options or its column away")
     clips.sort(key=lambda clip: (str(clip.utterance.path), clip.utterance.start_s))
@@ -81,7 +85,7 @@ def read(source: Path, config: PrepareConfig) -> Corpus:
 
 def _tables(source: Path) -> list[tuple[Path, str | None]]:
     """The metadata files, each with the split that its folder stands for."""
-    if source.is_file():
+    if not source.is_dir():
         return [(source, None)]
     here: list[tuple[Path, str | None]] = [(source / name, None) for name in _TABLES if (source / name).is_file()]
     below: list[tuple[Path, str | None]] = [
@@ -98,55 +102,9 @@ def _tables(source: Path) -> list[tuple[Path, str | None]]:
     return found
 
 
-def _rows(table: Path, problems: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line numbers and rows by column name, whatever form the table has."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"{table}: is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from None
-    except OSError as error:
-        raise CorpusError(f"{table}: cannot be read ({error.strerror})") from None
-    if not text.strip():
-        raise CorpusError(f"{table}: is empty; write a row for each recording")
-    yield from _json_rows(table, text, problems) if table.suffix.lower() in {".jsonl", ".json"} else _csv_rows(table, text)
-
-
-def _json_rows(table: Path, text: str, problems: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{table}:{number}: is not JSON ({error})")
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            problems.append(f"{table}:{number}: is not an object with file_name and transcription")
-
-
-def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    header = text.lstrip("\n").splitlines()[0]
-    known = (mark for mark in "\t,;|" if all(_column(dict.fromkeys(_names(header, mark)), kind) for kind in ("file", "text")))
-    delimiter = next(known, "|" if "|" in header else max("\t,;", key=header.count))
-    literal = delimiter in "\t|"  # the quotes of Common Voice and LJSpeech are only quotes
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL)
-    names = _names(header, delimiter)
-    missing = next((kind for kind in ("file", "text") if _column(dict.fromkeys(names), kind) is None), None)
-    if missing and delimiter == "|":
-        names = ["file_name", "text", "normalized_text"]
-    elif missing:
-        raise CorpusError(f"{table}:1: has no column {' or '.join(_COLUMNS[missing])}; its columns are {', '.join(names)}")
-    else:
-        next(reader)
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, dict(zip(names, cells, strict=False))
-
-
-def _names(header: str, delimiter: str) -> list[str]:
-    return [name.strip().strip('"') for name in header.split(delimiter)]
+def _missing(names: Sequence[str]) -> str:
+    """The column that a header lacks, by its names; empty where it lacks none."""
+    return next((" or ".join(_COLUMNS[kind]) for kind in ("file", "text") if _column(dict.fromkeys(names), kind) is None), "")
 
 
 def _column(row: Mapping[str, Any], kind: str) -> str | None:
@@ -157,8 +115,8 @@ def _column(row: Mapping[str, Any], kind: str) -> str | None:
 class _Row:
     """Takes one row apart and collects what is wrong with it."""
 
-    def __init__(self, table: Path, number: int, row: Mapping[str, Any], language: str | None) -> None:
-        self.table, self.row, self.language = table, dict(row), language
+    def __init__(self, table: Path, number: int, row: Mapping[str, Any], language: str | None, files: Files) -> None:
+        self.row, self.language, self.files = dict(row), language, files
         self.where = f"{table}:{number}: "
         self.problems: list[str] = []
         self.has_split = False
@@ -167,11 +125,14 @@ class _Row:
         """The utterance, or None where there are problems."""
         file, text = self._take("file"), self._take("text")
         start_s, end_s = self._seconds("start"), self._seconds("end")
-        language, speaker, split_ = self._language(), self._take("speaker"), self._split() or folder_split or "train"
+        language, speaker, split_ = self._language(), self._take("speaker"), self._split(file or "", folder_split)
         if not file:
             self._problem(f"names no file in {' or '.join(_COLUMNS['file'])}")
         if text is None:
             self._problem(f"has no {' or '.join(_COLUMNS['text'])}")
+        fault = None if text is None else label_rules.refusal(text)
+        if fault:
+            self._problem(f"{_spelled(text or '')} {fault}")
         if end_s is not None and end_s <= (start_s or 0.0):
             self._problem(f"ends at {end_s:g} s, which is not after its start at {start_s or 0.0:g} s")
         if self.problems or not file or text is None:
@@ -179,6 +140,7 @@ class _Row:
         extra = {name: value for name, value in self.row.items() if name and value not in {None, ""}} | (
             {"speaker": speaker} if speaker else {}
         )
+        text = label_rules.composed(text)
         return Clip(Utterance(self._path(file), text, language, None, start_s or 0.0, end_s, extra=extra), split_, self.where)
 
     def _problem(self, text: str) -> None:
@@ -201,7 +163,7 @@ class _Row:
         if not text:
             return None
         try:
-            value = float(text)
+            value = float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text)
         except ValueError:
             value = math.nan
         if not 0 <= value < math.inf:
@@ -222,18 +184,26 @@ class _Row:
                 self._problem(str(error))
                 return None
 
-    def _split(self) -> str | None:
+    def _split(self, file: str, table_split: str | None) -> str:
+        """As the row says, else the folder that its file lies in, else the table's folder."""
         name = self._take("split")
-        if not name:
-            return None
-        self.has_split = True
-        if name.lower() not in _SPLIT_NAMES:
+        folder = next((part for part in map(str.lower, _parts(file)[:-1]) if part in _SPLIT_NAMES), None)
+        if name and name.lower() not in _SPLIT_NAMES:
             self._problem(f"split {name!r} must be one of {', '.join(SPLITS)}")
-        return _SPLIT_NAMES.get(name.lower())
+        elif name and folder and _SPLIT_NAMES[name.lower()] != _SPLIT_NAMES[folder]:
+            self._problem(f"split says {name!r}, but the file lies in {folder}/; correct one of them")
+        self.has_split = self.has_split or bool(name or folder)
+        return _SPLIT_NAMES.get((name or folder or "").lower()) or table_split or "train"
 
     def _path(self, file: str) -> Path:
         """Where the file is; beside the table where it is nowhere, so that the error names the obvious place."""
-        folder = self.table.parent
         names = (file,) if Path(file).suffix else (file, f"{file}.wav", f"{file}.flac", f"{file}.mp3")
-        places = (folder / beside / name for beside in _BESIDE for name in names)
-        return next((place for place in places if place.is_file()), folder / file)
+        return self.files.find(*(str(PurePath(beside, name)) for beside in _BESIDE for name in names)) or self.files.folder / file
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    return PurePath(file.replace("\\", "/")).parts
+
+
+def _spelled(text: str) -> str:
+    return f"the text {text if len(text) <= 40 else text[:39] + '…'!r}"

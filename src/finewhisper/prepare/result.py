@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,11 @@ from finewhisper.files import atomic_file, sha256
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, LeftOut
+from finewhisper.progress import note
+
+
+#: Bytes; a table or manifest is smaller, an archive larger.
+_LARGE = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,31 @@ def _settings(config: PrepareConfig) -> dict[str, Any]:
     return {**settings, "source": str(config.source.absolute()) if config.source else None}
 
 
-def prepared_before(config: PrepareConfig) -> Prepared | None:
-    """What an earlier run with the same settings made, if all of it is there.
+def state(config: PrepareConfig) -> str | None:
+    """A hash of the source as it is: of a table or manifest its content, else names, sizes and times
+    of all files. None where there is none."""
+    if config.source is None or not config.source.exists():
+        return None
+    if config.source.is_file() and config.source.stat().st_size < _LARGE:
+        return sha256(config.source)
+    ours = {os.path.realpath(config.output), os.path.realpath(config.downloads)}
+    digest = hashlib.sha256()
+    below = os.walk(config.source) if config.source.is_dir() else [(config.source.parent, [], [config.source.name])]
+    for folder, folders, names in below:
+        folders[:] = sorted(name for name in folders if os.path.realpath(Path(folder, name)) not in ours)
+        for name in sorted(names):
+            path = Path(folder, name)
+            with suppress(OSError):  # a link to nothing
+                found = path.stat()
+                digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def prepared_before(config: PrepareConfig, source: str | None) -> Prepared | None:
+    """What an earlier run with the same settings made of the same source, if all of it is there.
+
+    Args:
+        source: its :func:`state`.
 
     Raises:
         StorageError: something else is there.
@@ -96,6 +126,10 @@ def prepared_before(config: PrepareConfig) -> Prepared | None:
     ]
     if changed:
         raise StorageError(f"{config.output}: was prepared with {', '.join(changed)}; choose another -o, or replace it with --overwrite")
+    if source is not None and record.get("source") != source:
+        note(f"{config.source}: has changed since it was prepared; preparing it again")
+        _require_replaceable((config.output / f"{name}.jsonl" for name in names), record)
+        return None
     splits = {name: Summary(**summary) for name, summary in record["splits"].items()}
     before = Prepared(config.output, record["title"], splits, record["left_out"], record["left_out_list"], fresh=False)
     return before if all(before.manifest(name).is_file() for name in splits) else None
@@ -126,8 +160,11 @@ def _marker(config: PrepareConfig) -> Path:
     return config.output / f"prepare{_label(config)}.json"
 
 
-def write(config: PrepareConfig, title: str, clips: Sequence[Clip], left_out: Sequence[LeftOut]) -> Prepared:
+def write(config: PrepareConfig, title: str, clips: Sequence[Clip], left_out: Sequence[LeftOut], source: str | None) -> Prepared:
     """All manifests, the list of what was left out, and last the record that says that everything is there; or nothing.
+
+    Args:
+        source: the :func:`state` of the source before it was read.
 
     Raises:
         StorageError: the disk is full or denies it.
@@ -145,7 +182,7 @@ def write(config: PrepareConfig, title: str, clips: Sequence[Clip], left_out: Se
     drafts = {
         config.output / f".{name}.new": config.output / name for name in (*(f"{split}.jsonl" for split in splits), prepared.left_out_list)
     }
-    content = {"settings": _settings(config), **asdict(prepared), "finewhisper": __version__}
+    content = {"settings": _settings(config), "source": source, **asdict(prepared), "finewhisper": __version__}
     for name in ("folder", "fresh"):
         del content[name]
     try:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from finewhisper import manifest
+from finewhisper import findings, manifest
 from finewhisper.errors import AudioError, CorpusError
+from finewhisper.findings import Named
 from finewhisper.prepare import aishell, audiofolder, existing, fsdd, tuxpaint
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import Clip, Corpus, LeftOut, Recipe
-from finewhisper.prepare.result import Prepared, prepared_before, write
+from finewhisper.prepare.result import Prepared, prepared_before, state, write
 from finewhisper.prepare.splits import split
 from finewhisper.progress import in_threads, track
 
@@ -32,7 +33,8 @@ def run(config: PrepareConfig) -> Prepared:
         CorpusError: the corpus is missing, damaged or unsafe, or has clips that cannot be used.
         StorageError: other manifests are in the way, or the disk is full.
     """
-    before = prepared_before(config)
+    source = state(config)
+    before = prepared_before(config, source)
     if before is not None:
         return before
     recipe = CORPORA[config.corpus]
@@ -40,7 +42,21 @@ def run(config: PrepareConfig) -> Prepared:
     clips, left_out = _usable(corpus, config)
     if corpus.shares is not None:
         clips = split(clips, corpus.shares, config)
-    return write(config, corpus.title, clips, left_out)
+    _look(clips)
+    return write(config, corpus.title, clips, left_out, source)
+
+
+def _look(clips: Sequence[Clip]) -> None:
+    """Tell what stands out, above all clips that are in two splits."""
+    sets = [
+        Named(
+            name,
+            [clip.utterance for clip in clips if clip.split == name],
+            {id(clip.utterance): clip.where.removesuffix(": ") for clip in clips if clip.where},
+        )
+        for name in dict.fromkeys(clip.split for clip in clips)
+    ]
+    findings.tell([*(item for named in sets for item in findings.of_set(named)), *findings.of_doubles(*sets)])
 
 
 def _usable(corpus: Corpus, config: PrepareConfig) -> tuple[list[Clip], list[LeftOut]]:

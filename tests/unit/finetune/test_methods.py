@@ -399,7 +399,7 @@ def test_what_bitsandbytes_cannot_do_here_is_said_at_once(train: Callable[..., P
 @pytest.mark.parametrize("options", [{"quantize": "8bit"}, {"optimizer": "adamw-8bit"}])
 def test_without_bitsandbytes_the_extra_is_named(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(MissingExtraError, match=r"finewhisper\[quant\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[quant\]"):
         require_supported(build(FinetuneConfig, {"model": "m", "train": "t", "output": "o"} | options), CPU)
 
 
