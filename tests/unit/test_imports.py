@@ -44,6 +44,7 @@ NEEDS_AN_EXTRA = {
     "finewhisper.engines.drafts": "train",
     "finewhisper.engines.transformers": "train",
     "finewhisper.finetune.adalora": "train",
+    "finewhisper.finetune.advice": "train",
     "finewhisper.finetune.batches": "train",
     "finewhisper.finetune.corpus": "train",
     "finewhisper.finetune.dataset": "train",

@@ -136,7 +136,7 @@ def test_an_existing_output_is_kept_unless_told_otherwise(random_model: Path, sp
     mine = speech_folder / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("irreplaceable")
-    with pytest.raises(StorageError, match="something else"):
+    with pytest.raises(StorageError, match="cannot be told what of it finewhisper wrote"):
         run(config(speech_folder, random_model, output=mine, overwrite=True))
     assert (mine / "thesis.txt").is_file()
 
