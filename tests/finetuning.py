@@ -24,6 +24,7 @@ def quick_run(folder: Path, model: Path, **options: object) -> FinetuneConfig:
         "batch_size": 4,
         "lora": LoraOptions(rank=4, alpha=8),
         "full_window_share": 0.0,
+        "precision": "float32",  # what tests compare exactly
         "device": "cpu",
         "tracker": "none",
     }

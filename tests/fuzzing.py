@@ -5,9 +5,11 @@ The test run takes a sample; ``make fuzz`` (``FINEWHISPER_FUZZ=full``) takes all
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import struct
+from typing import Any
 
 FULL = os.environ.get("FINEWHISPER_FUZZ") == "full"
 
@@ -52,3 +54,28 @@ def damaged(content: bytes, random: random.Random) -> bytes:
             place = random.randrange(len(data) + 1)
             data[place:place] = piece
     return bytes(data)
+
+
+#: What a reader of JSON may find in place of what it expects.
+_ODD_VALUES: tuple[Any, ...] = (
+    None, True, "", "x", "../../etc/passwd", 0, 1, -1, 7, 255, 51_900, 1 << 31, 1 << 63, -(1 << 40), 1e300, 0.5, float("nan"), [], [[]],
+    [-1], [1 << 31], [[0, 99]], [["a", None]], {}, {"": {}}, {"a": [1, 2]},
+)  # fmt: skip
+
+
+def damaged_json(content: bytes, random: random.Random) -> bytes:
+    """JSON with one to three values left out or replaced by odd ones, at any depth, near the top more often than below."""
+    whole = json.loads(content)
+    for _ in range(random.randint(1, 3)):
+        place = whole
+        while isinstance(place, dict | list) and place:
+            key = random.choice(list(place)) if isinstance(place, dict) else random.randrange(len(place))
+            if isinstance(place[key], dict | list) and place[key] and random.random() < 0.5:
+                place = place[key]
+                continue
+            if random.random() < 0.2:
+                del place[key]
+            else:
+                place[key] = random.choice(_ODD_VALUES)
+            break
+    return json.dumps(whole).encode()

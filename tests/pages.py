@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
+
+from finewhisper.transcript import Segment
 
 #: What the page asks for a file's text; tests that need a certain answer give it themselves.
 STREAM = "**/recognition_stream"
 #: The machine may be busy with something else.
 PATIENCE_S = 120.0
+
+
+#: What tests that need a certain answer have the server say.
+SEGMENTS = (Segment("Good mourning.", 0.0, 0.9), Segment("It costs < 5 & > 3 --> maybe", 1.0, 1.8))
+
+
+def answer(*texts: str) -> str:
+    """Texts as the server streams them, with the times of :data:`SEGMENTS`."""
+    times = [(segment.start_s, segment.end_s) for segment in SEGMENTS]
+    return "".join(
+        json.dumps({"result": text, "start": start, "end": end}) + "\0" for text, (start, end) in zip(texts, times, strict=False)
+    )
+
+
+def text(page: Any, number: int) -> Any:
+    """The text of a segment, counted from 1."""
+    return page.locator(f"#segments li:nth-child({number}) p")
+
+
+def write(page: Any, number: int, words: str, end: str) -> None:
+    """Edit a segment's text, and end with a key."""
+    text(page, number).dblclick()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(words)
+    page.keyboard.press(end)
 
 
 def until(page: Any, condition: str) -> None:

@@ -26,9 +26,13 @@ class Running:
 
 
 @contextmanager
-def running(model: Path | str, *options: str) -> Iterator[Running]:
-    """``finewhisper serve -m MODEL`` with further options, ended as a service manager would."""
-    command = [sys.executable, "-m", "finewhisper", "serve", "-m", str(model), "--port", "0", "--threads", "1", *options]
+def running(model: Path | str, *options: str, program: tuple[str, ...] = ("-m", "finewhisper")) -> Iterator[Running]:
+    """``finewhisper serve -m MODEL`` with further options, ended as a service manager would.
+
+    Args:
+        program: what Python runs in place of the command.
+    """
+    command = [sys.executable, *program, "serve", "-m", str(model), "--port", "0", "--threads", "1", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log: list[str] = []
     address: list[str] = []

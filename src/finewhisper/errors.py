@@ -24,6 +24,7 @@ finewhisper and keeps its traceback.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class FinewhisperError(Exception):
@@ -84,7 +85,33 @@ class MissingExtraError(FinewhisperError):
     """An optional dependency is needed; the message holds the pip command."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'finewhisper[{extra}]'")
+        super().__init__(f"{package} is not installed; run: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """How an extra of this very installation is added: from the folder of its source, for finewhisper is on no package index.
+
+    That folder is what pip recorded (PEP 610), or the clone that the code runs from; a wheel does not know it.
+    """
+    import json
+    from importlib import metadata
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    clone = Path(__file__).resolve().parents[2]
+    editable, source = True, clone if (clone / "pyproject.toml").is_file() and clone.joinpath("src").is_dir() else None
+    if source is None:
+        try:
+            record = json.loads(metadata.distribution("finewhisper").read_text("direct_url.json") or "{}")
+            editable = bool(record.get("dir_info", {}).get("editable"))
+            address = urlsplit(record.get("url", ""))
+            folder = Path(url2pathname(address.path))
+            source = folder if address.scheme == "file" and (folder / "pyproject.toml").is_file() else None
+        except (metadata.PackageNotFoundError, ValueError, AttributeError):
+            source = None
+    if source is None:
+        return f'pip install ".[{extra}]" in the folder of finewhisper\'s source, or with its wheel: pip install "WHEEL[{extra}]"'
+    return f'pip install {"-e " if editable else ""}"{source}[{extra}]"'
 
 
 class MemoryLimitError(FinewhisperError):

@@ -9,25 +9,28 @@ adapter on another base yields a plausible but worse model.
 
 from __future__ import annotations
 
+import json
 import shutil
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Flag
-from finewhisper.errors import MissingExtraError, ModelError, UsageError
+from finewhisper.errors import ModelError, UsageError
 from finewhisper.generation import complete
-from finewhisper.model import Context, Kind, ModelCard, ModelFolder, versions
+from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
+from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
-
-if TYPE_CHECKING:
-    import torch
-
-    Weights = dict[str, torch.Tensor]  # float32, by their names in the full model
+from finewhisper.tensors import Float32, Written, write
+from finewhisper.weights import OUTPUT, Adapted, Full, Weights
 
 #: What tells a reader of the merged model how it was made.
 _HISTORY = ("training.json", "training.png", "config.yaml", "forgetting.json", "forgetting.png")
@@ -110,16 +113,31 @@ def run(config: MergeConfig) -> MergeResult:
 
 def _base(tuned: ModelFolder, given: Path | None) -> ModelFolder:
     """The base model, proved to be the one that was trained on."""
-    recorded = tuned.card.base or {}
-    adapted = tuned.config.get("base_model_name_or_path") if tuned.kind == "adapter" else None
-    path = given or Path(str(recorded.get("path") or adapted or ""))
-    if given is None and not recorded.get("fingerprint"):
-        raise ModelError(f"{tuned.path}: has no finewhisper.json that names its base; name it yourself with --base FOLDER")
+    recorded = (tuned.card.base or {}).get("path")
+    path = given or (Path(str(recorded)) if recorded else _base_of_adapter(tuned))
     if not path.is_dir():
         raise ModelError(f"{tuned.path}: its base model is not at {path} any more; say where it is with --base FOLDER")
     base = ModelFolder.open(path, "transformers")
     _require_base(tuned, base)
     return base
+
+
+def _base_of_adapter(adapter: ModelFolder) -> Path:
+    """What peft wrote down: a folder, or a hub id whose files are in the cache of the hub's library. Raises: ModelError."""
+    named = adapter.config.get("base_model_name_or_path") if adapter.kind == "adapter" else None
+    if not isinstance(named, str) or not named:
+        raise ModelError(f"{adapter.path}: names no base model; name it yourself with --base FOLDER")
+    places = [Path(named), adapter.path / named]
+    if named.count("/") == 1:
+        with suppress(HFValidationError):
+            cached = try_to_load_from_cache(named, "config.json")
+            places += [Path(cached).parent] if isinstance(cached, str) else []
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise ModelError(
+            f"{adapter.path}: its base model {named} is not on this machine; {advice(Path(named))}, and name it with --base FOLDER"
+        )
+    return found
 
 
 def _require_base(tuned: ModelFolder, base: ModelFolder) -> None:
@@ -143,85 +161,65 @@ def _checkpoints(run: ModelFolder, count: int) -> list[ModelFolder]:
 
 
 def _merge(sources: list[ModelFolder], base: ModelFolder, scale: float, target: Path) -> int:
-    """Write the weights, computed in float32, in the base's own precision; return how many of them changed."""
-    try:
-        import torch
+    """Write the weights, each computed in float32, in the types that the base stores them in; return how many of them changed.
 
-        from finewhisper import whisper
-    except ImportError as error:
-        raise MissingExtraError("torch", "train") from error
-    model = whisper.load(base, torch.float32)
-    before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    after = interpolate(before, mean(_tuned_weights(sources, base)), scale)
-    model.load_state_dict(after)
-    stored = base.config.get("dtype") or base.config.get("torch_dtype") or "float32"
-    whisper.save(model.to(getattr(torch, stored)), base.path, target)
-    return sum(not torch.equal(after[name], before[name]) for name, _ in model.named_parameters())
-
-
-def _tuned_weights(sources: Iterable[ModelFolder], base: ModelFolder) -> Iterator[Weights]:
-    """The full weights of each source, one at a time, for each may take gigabytes."""
-    import torch
-
-    from finewhisper import whisper
-
-    for source in sources:
-        weights = _adapted(source, base) if source.kind == "adapter" else whisper.load(source, torch.float32).state_dict()
-        broken = next((name for name, weight in weights.items() if not torch.isfinite(weight).all()), None)
-        if broken is not None:
-            raise ModelError(
-                f"{source.path}: {broken} holds values that are not numbers; its training went wrong, use an earlier checkpoint"
-            )
-        yield weights
-
-
-def _adapted(adapter: ModelFolder, base: ModelFolder) -> Weights:
-    try:
-        import torch
-        from peft import PeftModel
-
-        from finewhisper import whisper
-    except ImportError as error:
-        raise MissingExtraError("peft", "train") from error
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"The following rank_pattern keys")  # names in LoRA's sense, which AdaLoRA's are not
-            adapted = PeftModel.from_pretrained(whisper.load(base, torch.float32), str(adapter.path), is_trainable=False)
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise ModelError(f"{adapter.path}: does not fit {base.path} ({error}); give the right base with --base FOLDER") from error
-    weights: Weights = adapted.merge_and_unload().state_dict()
-    return weights
-
-
-def mean(models: Iterable[Weights]) -> Weights:
-    """The mean of each weight over models that have the same ones.
-
-    Raises:
-        ModelError: they have not.
+    One tensor of each source is in memory at a time.
     """
-    total: Weights = {}
-    count = 0
-    for count, weights in enumerate(models, start=1):
-        if count > 1:
-            _require_same_shapes(total, weights)
-        total = {name: total[name] + weight if count > 1 else weight for name, weight in weights.items()}
-    return {name: weight / count for name, weight in total.items()} if count > 1 else total
+    start = Full(base)
+    tuned: list[Weights] = [Adapted(source, start) if source.kind == "adapter" else Full(source) for source in sources]
+    untied = {OUTPUT} if not all(model.tied for model in tuned) else set()
+    names = set(start) | untied
+    shapes = {name: start.shape(name) for name in sorted(names)}
+    for model in tuned:
+        _require_same_shapes(shapes, {name: model.shape(name) for name in set(model) | untied})
+    changed: set[str] = set()
+
+    def values(name: str) -> Float32:
+        before = start[name]
+        after = interpolate(before, mean(_finite(name, sources, tuned)), scale)
+        if not np.array_equal(after, before):
+            changed.add(name)
+        return after
+
+    written = [Written(name, shape, partial(values, name), start.stored(name)) for name, shape in shapes.items()]
+    write(target / "model.safetensors", written)
+    config = base.config | {"architectures": ["WhisperForConditionalGeneration"]}
+    if untied:
+        config["tie_word_embeddings"] = False
+    (target / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name in COMPANIONS:
+        if (base.files / name).is_file():
+            shutil.copyfile(base.files / name, target / name)
+    return len(changed)
 
 
-def interpolate(base: Weights, tuned: Weights, scale: float) -> Weights:
-    """``base + scale · (tuned - base)``, exactly ``base`` at 0 and exactly ``tuned`` at 1.
+def _finite(name: str, sources: list[ModelFolder], tuned: list[Weights]) -> Iterator[Float32]:
+    """A weight of each source, one at a time."""
+    for source, model in zip(sources, tuned, strict=True):
+        weight = model[name]
+        if not np.isfinite(weight).all():
+            raise ModelError(f"{source.path}: {name} holds values that are not numbers; its training went wrong, use an earlier checkpoint")
+        yield weight
 
-    Raises:
-        ModelError: the models differ in more than the values of their weights.
-    """
-    _require_same_shapes(base, tuned)
+
+def mean(weights: Iterable[Float32]) -> Float32:
+    """The mean of a weight over models; of one, that one as it is."""
+    found = iter(weights)
+    total, count = next(found), 1
+    for weight in found:
+        total, count = total + weight, count + 1
+    return total if count == 1 else np.asarray(total / count, dtype=np.float32)
+
+
+def interpolate(base: Float32, tuned: Float32, scale: float) -> Float32:
+    """``base + scale · (tuned - base)``, exactly ``base`` at 0 and exactly ``tuned`` at 1."""
     if scale in (0.0, 1.0):
-        return dict(tuned if scale else base)
-    return {name: weight + scale * (tuned[name] - weight) for name, weight in base.items()}
+        return tuned if scale else base
+    between: Float32 = base + np.float32(scale) * (tuned - base)
+    return between
 
 
-def _require_same_shapes(one: Weights, other: Weights) -> None:
-    shapes, others = ({name: tuple(weight.shape) for name, weight in weights.items()} for weights in (one, other))
+def _require_same_shapes(shapes: Mapping[str, tuple[int, ...]], others: Mapping[str, tuple[int, ...]]) -> None:
     different = sorted(name for name in shapes.keys() | others.keys() if shapes.get(name) != others.get(name))
     if different:
         name = different[0]

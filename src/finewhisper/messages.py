@@ -25,6 +25,38 @@ _CHINESE = {
         "{recordings}，音频 {heard:.1f} 秒，用时 {took:.1f} 秒（{speed:.1f} 倍实时速度）"
     ),
     ", {count} skipped": "，跳过 {count} 个",
+    "no speech was found, so nothing was decoded (--no-vad decodes all the same)": "未检测到语音，因此未解码（--no-vad 可强制解码）",
+    "--precision auto: bfloat16, for this processor has {features}": "--precision auto：bfloat16，因为处理器支持 {features}",
+    "--precision auto: float32, for this processor has neither avx512_bf16 nor amx": (
+        "--precision auto：float32，因为处理器既不支持 avx512_bf16 也不支持 amx"
+    ),
+    "computing on {device} in {precision}; CPU threads: {threads}": "在 {device} 上以 {precision} 计算；CPU 线程数：{threads}",
+    "  others keep {busy:.1f} of {cores} cores busy, and threads wait for each other: --threads {fewer} may be faster": (
+        "  其他程序占用了 {cores} 个核心中的 {busy:.1f} 个，而线程会互相等待：--threads {fewer} 可能更快"
+    ),
+    "Before you rely on the result:": "在依赖结果之前，请注意：",
+    "The manifest does not say who speaks (`speaker`). If it is one person, others may be understood worse afterwards than by the "
+    "base: train on other voices too, or see with --keep what becomes of them.": (
+        "清单没有说明说话人（`speaker`）。如果只有一个人，训练之后模型对其他人的识别可能不如基础模型：请加入其他人的语音，"
+        "或用 --keep 查看影响。"
+    ),
+    "{percent} % of the utterances are spoken by one voice ({voice}). Others may be understood worse afterwards than by the base: train "
+    "on other voices too, or see with --keep what becomes of them.": (
+        "{percent} % 的语句出自同一个人（{voice}）。训练之后模型对其他人的识别可能不如基础模型：请加入其他人的语音，或用 --keep 查看影响。"
+    ),
+    "The development set has no other voice either: its score says nothing about others.": (
+        "开发集里也没有其他人的语音：它的得分不能说明对其他人的识别效果。"
+    ),
+    "{count} utterances are few. Below some {few}, much of what is learnt is chance: record more, or let each sound different every "
+    "time it is heard (--augment), and take no difference for real that is smaller than the interval beside the score.": (
+        "只有 {count} 条语句，太少了。少于约 {few} 条时，学到的内容很大程度上取决于偶然：请录制更多语音，"
+        "或用 --augment 让每条语音每次听起来都有变化；"
+        "小于得分旁区间的差异不可当真。"
+    ),
+    "Nothing will show what the model forgets. Name speech that must not get worse, such as other voices or languages, with --keep: "
+    "base and result are compared on it.": (
+        "没有任何数据能显示模型忘记了什么。请用 --keep 指定不能变差的语音，例如其他人的声音或其他语言：届时会在其上比较基础模型和结果。"
+    ),
     # of the bars that evaluate and finetune show
     "checking": "检查",
     "transcribing": "转写",

@@ -148,9 +148,14 @@ def interval(rates: Sequence[ErrorRate]) -> Interval | None:
     Returns:
         None where no utterance has reference units.
     """
-    if not any(rate.reference_units for rate in rates):
+    return mean_interval([rates])
+
+
+def mean_interval(sets: Sequence[Sequence[ErrorRate]]) -> Interval | None:
+    """As :func:`interval`, of the mean rate over several sets, each of which counts alike whatever its size."""
+    if not all(any(rate.reference_units for rate in rates) for rates in sets):
         return None
-    return _middle(_resampled(rates))
+    return _middle(np.mean([_resampled(rates, SEED + index) for index, rates in enumerate(sets)], axis=0))
 
 
 def difference(before: Sequence[ErrorRate], after: Sequence[ErrorRate]) -> Interval | None:

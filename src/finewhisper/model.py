@@ -7,9 +7,10 @@ says what the model learnt: whether its context may be trimmed to the audio, its
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -19,10 +20,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finewhisper import __version__
 from finewhisper.audio import Seconds
+from finewhisper.completion import completed
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
-from finewhisper.model_numbers import require_ggml, require_safetensors, require_sizes, require_token_ids
+from finewhisper.model_names import advice, is_model
+from finewhisper.model_numbers import (
+    Stored,
+    require_ctranslate2,
+    require_ggml,
+    require_sizes,
+    require_token_ids,
+    require_weights_fit,
+    safetensors_header,
+)
 from finewhisper.outputs import recover
+from finewhisper.small_files import read_json
 from finewhisper.transcript import Task
 
 Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
@@ -46,6 +58,19 @@ _WEIGHTS = {
     "onnx": tuple(f"{layout}/*.onnx{end}" for layout in ("onnx", "sherpa-onnx") for end in ("", "_data")),
 }
 
+#: The small files beside the weights that a Whisper folder may hold; which tool reads which is in docs/convert.md.
+COMPANIONS = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "normalizer.json",
+)
 
 #: At less of the way from a base a model is given full windows, as the base is: at 0.2 one looped on short contexts, at 0.4 it did not.
 LEAST_TRIMMED_SCALE = 0.4
@@ -124,6 +149,12 @@ class ModelFolder:
 
     path: Path
     kind: Kind
+    derived: Path | None = field(default=None, repr=False, compare=False)  #: see :attr:`files`
+
+    @property
+    def files(self) -> Path:
+        """Where the files are to be read: ``path``, or a temporary folder that also has what others left out of theirs."""
+        return self.derived or self.path
 
     @classmethod
     def open(cls, path: Path, *kinds: Kind) -> ModelFolder:
@@ -132,6 +163,8 @@ class ModelFolder:
         Args:
             kinds: what the caller can use; all when empty.
 
+        What a folder of others lacks is derived from what it has, see :mod:`finewhisper.completion`.
+
         Raises:
             ModelError: there is no such folder, it is not a Whisper model, a file is missing, or it is of another kind; the message
                 names the command that turns it into the right kind.
@@ -139,10 +172,11 @@ class ModelFolder:
         if not path.exists():
             recover(path)  # a replacement may have been killed between two renames
         kind = _sniff(path)
-        missing = [name for name in _NEEDED[kind] if path.is_dir() and not (path / name).is_file()]
+        files = completed(path, kind)
+        missing = [name for name in _NEEDED[kind] if path.is_dir() and not (files / name).is_file()]
         if missing:
             raise ModelError(f"{path}: a {kind} folder without {', '.join(missing)}; copy what is missing from the original model")
-        folder = cls(path, kind)
+        folder = cls(path, kind, None if files == path else files)
         folder._require_numbers()
         if kinds and kind not in kinds:
             raise ModelError(f"{path}: is a {kind} folder, but {' or '.join(kinds)} is needed here; {_next_step(path, kind, kinds)}")
@@ -154,10 +188,11 @@ class ModelFolder:
             require_sizes(self.config, self.path / "config.json")
             require_token_ids(self.generation, self.path / "generation_config.json")
         if self.kind in ("transformers", "adapter"):
-            for path in self.weight_files():
-                require_safetensors(path)
+            count = sum(math.prod(tensor.shape) for tensors in self.tensors.values() for tensor in tensors.values())
+            if self.kind == "transformers":
+                require_weights_fit(self.config, self.path / "config.json", count)
         if self.kind == "ctranslate2":
-            require_token_ids(self.config, self.path / "config.json")
+            require_ctranslate2(self.config, self.path / "config.json")
         if self.kind == "ggml":
             require_ggml(self.stored_weights()[0])
 
@@ -175,15 +210,20 @@ class ModelFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``, or ``adapter_config.json`` of an adapter."""
-        return _read_json(self.path / _NEEDED[self.kind][0])
+        return read_json(self.files / _NEEDED[self.kind][0])
 
     @cached_property
     def generation(self) -> dict[str, Any]:
         """``generation_config.json``: what may be written, and how. Raises: ModelError."""
-        path = self.path / "generation_config.json"
-        content = _read_json(path)
+        path = self.files / "generation_config.json"
+        content = read_json(path)
         require_token_ids(content, path)
         return content
+
+    @cached_property
+    def tensors(self) -> dict[Path, dict[str, Stored]]:
+        """What each safetensors file holds. Raises: ModelError: there is none, or one is damaged."""
+        return {path: safetensors_header(path) for path in self.weight_files()}
 
     def weight_files(self) -> list[Path]:
         """The safetensors files, in the order of their names.
@@ -191,14 +231,17 @@ class ModelFolder:
         Raises:
             ModelError: there are none, or only pickles.
         """
-        files = sorted(self.path.glob("*.safetensors"))
+        files = sorted(self.files.glob("*.safetensors"))
         if not files:
             pickles = sorted(self.path.glob("*.bin")) + sorted(self.path.glob("*.pt"))
             found = f" (only {pickles[0].name}, a pickle, which can run code when loaded)" if pickles else ""
             raise ModelError(f"{self.path}: has no safetensors weights{found}; save the model again with safetensors")
-        index = self.path / "model.safetensors.index.json"
+        index = self.files / "model.safetensors.index.json"
         if index.is_file():
-            absent = sorted(set(_read_json(index)["weight_map"].values()) - {file.name for file in files})
+            named = read_json(index).get("weight_map")
+            if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+                raise ModelError(f"{index}: does not say which file holds which weight; copy it from the original model")
+            absent = sorted(set(named.values()) - {file.name for file in files})
             if absent:
                 raise ModelError(f"{self.path}: {', '.join(absent)} named by {index.name} is missing; download the model again")
         return files
@@ -213,24 +256,14 @@ class ModelFolder:
             return [self.path]
         if self.kind not in _WEIGHTS:
             return self.weight_files()
-        return sorted(path for pattern in _WEIGHTS[self.kind] for path in self.path.glob(pattern))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy it from the original model") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: is not a JSON object; copy it from the original model")
-    return content
+        return sorted(path for pattern in _WEIGHTS[self.kind] for path in self.files.glob(pattern))
 
 
 def _sniff(path: Path) -> Kind:
     if not path.is_dir():
         if path.exists():
             return _sniff_file(path)
-        raise ModelError(f"{path}: no such model folder; get one with: finewhisper download base -o {path}")
+        raise ModelError(f"{path}: there is no such model; {advice(path)}")
     if (path / "adapter_config.json").is_file():
         return "adapter"
     if (path / "model.bin").is_file() and _is_ctranslate2(path / "model.bin"):
@@ -238,8 +271,10 @@ def _sniff(path: Path) -> Kind:
     if (path / GGML_NAME).is_file() and _begins(path / GGML_NAME, _GGML_MAGIC):
         return "ggml"
     if not (path / "config.json").is_file():
-        raise ModelError(f"{path}: is not a model folder: it has no config.json, adapter_config.json, model.bin or {GGML_NAME}")
-    kind = _read_json(path / "config.json").get("model_type")
+        raise ModelError(
+            f"{path}: is not a model folder: it has no config.json, adapter_config.json, model.bin or {GGML_NAME}; {advice(path)}"
+        )
+    kind = read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
     graphs = any(any(path.glob(pattern)) for pattern in _WEIGHTS["onnx"])
@@ -255,7 +290,8 @@ def _sniff_file(path: Path) -> Kind:
         return "ggml"
     if _begins(path, _PICKLE_MAGIC) or (zipfile.is_zipfile(path) and _holds_pickle(path)):
         return "openai"
-    raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in")
+    folder = f": {path.parent}" if is_model(path.parent) else ""
+    raise ModelError(f"{path}: is a file, not a model folder; give the folder it lies in{folder}")
 
 
 def _begins(path: Path, magic: bytes) -> bool:

@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from finewhisper.errors import ModelError
 
@@ -28,9 +28,10 @@ _BOUNDS = {
     "vocab_size": (51_864, 51_866),
     "num_mel_bins": (1, 128),
 }
+#: Shares of what is left out at random.
+_SHARES = ("dropout", "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop")
 _MOST_TOKENS = 51_866
-#: The lists of token ids in configuration files.
-_ID_LISTS = ("suppress_tokens", "begin_suppress_tokens", "suppress_ids", "suppress_ids_begin", "lang_ids")
+_MOST_POSITIONS = 1500
 _HEADER_BYTES = 100_000_000  # of a safetensors file, as its library has it
 _SAFETENSORS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3"), 1), **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
@@ -52,9 +53,11 @@ def require_sizes(config: Mapping[str, Any], path: Path) -> None:
     for name, (low, high) in _BOUNDS.items():
         value = config.get(name, low)
         if not _is_whole(value) or not low <= value <= high:
-            raise ModelError(
-                f"{path}: {name} must be a whole number from {low} to {high}, not {value!r}; copy the file from the original model"
-            )
+            raise ModelError(f"{path}: {name} must be a whole number from {low} to {high}, not {value!r}; {_COPY}")
+    for name in _SHARES:
+        value = config.get(name) or 0
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ModelError(f"{path}: {name} must be a number from 0 to 1, not {value!r}; {_COPY}")
     for side in ("encoder", "decoder"):
         heads = config.get(f"{side}_attention_heads", 1)
         if config.get("d_model", heads) % heads:
@@ -62,12 +65,29 @@ def require_sizes(config: Mapping[str, Any], path: Path) -> None:
 
 
 def require_token_ids(content: Mapping[str, Any], path: Path) -> None:
-    """Refuse lists of tokens that no Whisper has, in ``generation_config.json`` or CTranslate2's ``config.json``. Raises: ModelError."""
-    for name in _ID_LISTS:
-        ids = content.get(name) or []
-        wrong = ids if not isinstance(ids, list) else next((token for token in ids if not _is_token(token)), None)
-        if wrong is not None:
-            raise ModelError(f"{path}: {name} has {wrong!r}, which is no token of Whisper's; {_COPY}")
+    """Refuse a ``generation_config.json`` with tokens that no Whisper has. Raises: ModelError."""
+    for name in ("suppress_tokens", "begin_suppress_tokens"):
+        _require_tokens(content.get(name), name, path)
+    latest = content.get("max_initial_timestamp_index")
+    if latest is not None and not (_is_whole(latest) and 0 <= latest <= _MOST_POSITIONS):
+        raise ModelError(f"{path}: max_initial_timestamp_index must be a whole number up to {_MOST_POSITIONS}, not {latest!r}; {_COPY}")
+
+
+def require_ctranslate2(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse a ``config.json`` of CTranslate2 that its library would stumble over while it runs. Raises: ModelError."""
+    for name in ("suppress_ids", "suppress_ids_begin", "lang_ids"):
+        if name not in content and name != "lang_ids":
+            raise ModelError(f"{path}: has no {name}, which CTranslate2 needs; {_COPY}")
+        _require_tokens(content.get(name, []), name, path)
+        if not isinstance(content.get(name, []), list):
+            raise ModelError(f"{path}: {name} must be a list of tokens, not {content[name]!r}; {_COPY}")
+
+
+def _require_tokens(ids: Any, name: str, path: Path) -> None:
+    """Refuse what is no list of tokens; None stands for none."""
+    wrong = next((token for token in ids if not _is_token(token)), None) if isinstance(ids, list) else ids
+    if wrong is not None or (isinstance(ids, list) and None in ids):
+        raise ModelError(f"{path}: {name} has {wrong!r}, which is no token of Whisper's; {_COPY}")
 
 
 def alignment_heads(stored: Any, *, layers: int, heads: int) -> list[tuple[int, int]]:
@@ -80,8 +100,23 @@ def alignment_heads(stored: Any, *, layers: int, heads: int) -> list[tuple[int, 
     return [(layer, head) for layer, head in whole if 0 <= layer < layers and 0 <= head < heads]
 
 
-def require_safetensors(path: Path) -> None:
-    """Refuse a safetensors file whose header does not describe the rest of it: its library panics on some. Raises: ModelError."""
+class Stored(NamedTuple):
+    """A tensor of a safetensors file."""
+
+    type: str  #: safetensors' name of it, such as F16
+    shape: tuple[int, ...]
+    begin: int  #: of its bytes, in the file
+    end: int
+
+
+def safetensors_header(path: Path) -> dict[str, Stored]:
+    """Where the tensors of a safetensors file lie, by name.
+
+    Format: u64 length, that much JSON with type, shape and place of each tensor, then the data, without holes.
+
+    Raises:
+        ModelError: the header does not describe the rest of the file: the format's own library panics on some of these.
+    """
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(8)
@@ -90,24 +125,54 @@ def require_safetensors(path: Path) -> None:
             raise _damaged(path, "its header is longer than the file")
         try:
             header = json.loads(stream.read(length))
-            described = [(name, *_described(entry)) for name, entry in header.items() if name != "__metadata__"]
+            found = {name: _stored(entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
+            _require_texts(header.get("__metadata__", {}))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(path, f"its header is not one of safetensors ({error!r})") from error
-    end = 0
-    for name, begin, stop, wanted in sorted(described, key=lambda entry: entry[1:3]):
-        if begin != end or stop - begin != wanted:
+    end = 8 + length
+    for name, tensor in sorted(found.items(), key=lambda entry: entry[1][2:]):
+        if tensor.begin != end or tensor.end - tensor.begin != math.prod(tensor.shape) * _SAFETENSORS[tensor.type]:
             raise _damaged(path, f"{name} has not the bytes that its shape needs")
-        end = stop
-    if end != size - 8 - length:
-        raise _damaged(path, f"its tensors need {end} bytes, and {size - 8 - length} are there")
+        end = tensor.end
+    if end != size:
+        raise _damaged(path, f"its tensors end at byte {end}, the file at {size}")
+    return found
 
 
-def _described(entry: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Where a tensor begins and ends, and how many bytes its shape needs."""
-    begin, stop = entry["data_offsets"]
-    if not all(map(_is_whole, (begin, stop, *entry["shape"]))) or min((begin, *entry["shape"])) < 0:
+def _stored(entry: Mapping[str, Any], start: int) -> Stored:
+    begin, end = entry["data_offsets"]
+    if not all(map(_is_whole, (begin, end, *entry["shape"]))) or min((begin, *entry["shape"])) < 0 or entry["dtype"] not in _SAFETENSORS:
         raise ValueError(f"{entry!r} is no tensor")
-    return begin, stop, math.prod(entry["shape"]) * _SAFETENSORS[entry["dtype"]]
+    return Stored(entry["dtype"], tuple(entry["shape"]), start + begin, start + end)
+
+
+def _require_texts(metadata: Any) -> None:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError(f"__metadata__ {metadata!r} is not made of texts")
+
+
+def require_weights_fit(config: Mapping[str, Any], path: Path, stored: int) -> None:
+    """Refuse a ``config.json`` that describes a model far larger than its files hold: it would be made of memory before it is compared.
+
+    Args:
+        stored: how many values the weight files hold.
+
+    Raises:
+        ModelError: as said.
+    """
+    described = _values(config)
+    if described > 1.1 * stored + 1_000_000:
+        raise ModelError(f"{path}: describes a model of {described:,} values, the weight files hold {stored:,}; {_COPY}")
+
+
+def _values(config: Mapping[str, Any]) -> int:
+    """About how many values the matrices of a Whisper of this size have."""
+    size = {name: int(config.get(name, low)) for name, (low, _) in _BOUNDS.items()}
+    width = size["d_model"]
+    encoder = size["encoder_layers"] * (4 * width * width + 2 * width * size["encoder_ffn_dim"])
+    decoder = size["decoder_layers"] * (8 * width * width + 2 * width * size["decoder_ffn_dim"])
+    positions = size["max_source_positions"] + size["max_target_positions"] + size["vocab_size"]
+    return encoder + decoder + width * (positions + 3 * size["num_mel_bins"] + 3 * width)
 
 
 def require_ggml(path: Path) -> None:

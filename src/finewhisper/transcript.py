@@ -75,6 +75,7 @@ class Transcript:
     well_timed: tuple[
         bool, ...
     ] = ()  #: for each decoded window with text: its times are pairs that run forward; empty: none were asked for
+    cut_off: bool = False  #: of one window: the tokens that it may have ran out before the model ended it
     notices: tuple[str, ...] = ()  #: what a user should know of the recording and of what was decided about it, a sentence each
 
     @property

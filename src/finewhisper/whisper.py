@@ -21,16 +21,15 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, WhisperForConditionalGeneration
+from transformers import AttentionInterface, AttentionMaskInterface, GenerationConfig, WhisperForConditionalGeneration
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoder
 
 from finewhisper.errors import ModelError
-from finewhisper.model import ModelFolder
+from finewhisper.model import COMPANIONS, ModelFolder
 from finewhisper.vocabulary import IGNORED
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # its libraries' concern, not a user's
@@ -234,7 +233,7 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
     """
     try:
         model, report = LengthAwareWhisper.from_pretrained(
-            folder.path,
+            folder.files,
             dtype=dtype,
             attn_implementation="finewhisper",
             use_safetensors=True,
@@ -242,14 +241,42 @@ def load(folder: ModelFolder, dtype: torch.dtype = torch.float32, **options: Any
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # its libraries raise of everything for a configuration that is not one
         raise ModelError(f"{folder.path}: cannot be loaded ({error}); download or convert the model again") from error
-    missing = sorted(set(report["missing_keys"]) - {"proj_out.weight"})  # tied to the token embedding, so often not stored
+    require_fitting(report, folder.path, tied=model.config.tie_word_embeddings)
+    loaded: LengthAwareWhisper = model
+    loaded.name_or_path = str(folder.path.absolute())  # which peft writes beside an adapter, for whoever loads it from elsewhere
+    loaded.generation_config = _own(loaded.generation_config)
+    return loaded
+
+
+def require_fitting(report: Mapping[str, Any], path: Path, *, tied: bool) -> None:
+    """Refuse a model of which transformers has made a part up: what a file does not have, it draws at random.
+
+    Args:
+        report: the second answer of ``from_pretrained(…, output_loading_info=True)``.
+        tied: the output matrix is the token embedding, so it need not be stored.
+
+    Raises:
+        ModelError: naming a weight that is missing, in excess or of another shape.
+    """
+    missing = sorted(set(report["missing_keys"]) - ({"proj_out.weight"} if tied else set()))
     if missing or report["unexpected_keys"] or report["mismatched_keys"]:
         wrong = missing or sorted(report["unexpected_keys"]) or [str(key) for key in report["mismatched_keys"]]
-        raise ModelError(f"{folder.path}: the weights do not fit config.json (first: {wrong[0]}, {len(wrong)} in all); download it again")
-    loaded: LengthAwareWhisper = model
-    return loaded
+        fault = "are missing" if missing else "are too many" if report["unexpected_keys"] else "are of another shape"
+        raise ModelError(
+            f"{path}: the weights do not fit config.json: {len(wrong)} {fault}, the first is {wrong[0]}; download the model again"
+        )
+
+
+def _own(stored: GenerationConfig) -> GenerationConfig:
+    """What is read here of a generation config: ``generate`` would honour the rest of it too, such as another number of tokens."""
+    names = ("suppress_tokens", "begin_suppress_tokens", "max_initial_timestamp_index", "alignment_heads")
+    own = GenerationConfig()
+    for name in names:
+        if hasattr(stored, name):
+            setattr(own, name, getattr(stored, name))
+    return own
 
 
 def save(model: WhisperForConditionalGeneration, source: Path, target: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -274,18 +301,3 @@ def save(model: WhisperForConditionalGeneration, source: Path, target: Path, wei
     for name in COMPANIONS:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-
-
-#: The small files beside the weights that a Whisper folder may hold; which tool reads which is in docs/convert.md.
-COMPANIONS = (
-    "generation_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "normalizer.json",
-)

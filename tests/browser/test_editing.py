@@ -10,16 +10,7 @@ import pytest
 
 from finewhisper.transcript import Segment, Transcript
 from finewhisper.writers import WRITERS
-from pages import STREAM, reload
-
-SEGMENTS = (Segment("Good mourning.", 0.0, 0.9), Segment("It costs < 5 & > 3 --> maybe", 1.0, 1.8))
-
-
-def answer(*texts: str) -> str:
-    times = [(segment.start_s, segment.end_s) for segment in SEGMENTS]
-    return "".join(
-        json.dumps({"result": text, "start": start, "end": end}) + "\0" for text, (start, end) in zip(texts, times, strict=False)
-    )
+from pages import SEGMENTS, STREAM, answer, reload, text, write
 
 
 @pytest.fixture
@@ -32,17 +23,6 @@ def page(visit, clip):
     page.set_input_files("#files", clip)
     page.wait_for_selector("#history li.done")
     return page
-
-
-def text(page: Any, number: int) -> Any:
-    return page.locator(f"#segments li:nth-child({number}) p")
-
-
-def write(page: Any, number: int, words: str, end: str) -> None:
-    text(page, number).dblclick()
-    page.keyboard.press("Control+A")
-    page.keyboard.type(words)
-    page.keyboard.press(end)
 
 
 def downloaded(page: Any, kind: str) -> str:

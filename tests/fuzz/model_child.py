@@ -1,10 +1,10 @@
-"""Opens and runs one damaged model after the other; prints each seed before it is tried, and at last the counts."""
+"""Opens and runs one damaged model after the other; prints what became of each."""
 
 from __future__ import annotations
 
 import json
 import random
-import resource
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -16,54 +16,65 @@ from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError
 from finewhisper.model import ModelFolder
 from finewhisper.transcript import DecodeOptions
-from fuzzing import damaged
+from fuzzing import damaged, damaged_json
 
 CLIP = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
 
 
 def use(kind: str, folder: Path) -> None:
     """What every user of a model does with it."""
+    made = folder.parent / "made"
+    shutil.rmtree(made, ignore_errors=True)
     if kind == "openai":
         from finewhisper.convert import from_openai
 
-        target = folder.parent / "converted"
-        target.mkdir(exist_ok=True)
-        from_openai.write(ModelFolder.open(folder / "model.pt"), target, "float32")
+        made.mkdir()
+        from_openai.write(ModelFolder.open(folder / "model.pt"), made, "float32")
         return
     if kind == "adapter":
         from finewhisper.merge import MergeConfig, run
 
-        run(MergeConfig(models=(folder,), output=folder.parent / f"merged-{np.random.default_rng().integers(1 << 60)}"))
+        run(MergeConfig(models=(folder,), output=made))
         return
     engine = load_engine(ModelFolder.open(folder), device="cpu", threads=1)
     times = kind in ("transformers", "ctranslate2")
     engine.transcribe([CLIP], DecodeOptions(language="en", word_timestamps=times, timestamps=times, max_tokens_per_second=5.0))
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def damage(name: str, whole: bytes, random: random.Random) -> bytes:
+    """Faults in the bytes, or in the values of JSON, which stays JSON: one that is damaged as text is refused before it is understood."""
+    if name.endswith(".json") and random.random() < 0.7:
+        return damaged_json(whole, random)
+    if name.endswith(".safetensors") and random.random() < 0.7:
+        length = int.from_bytes(whole[:8], "little")
+        header = damaged_json(whole[8 : 8 + length], random)
+        return len(header).to_bytes(8, "little") + header + whole[8 + length :]
+    return damaged(whole, random)
+
+
+def report(outcome: str, text: str = "") -> None:
+    status = Path("/proc/self/status").read_text()  # getrusage's peak counts the parent's before the child began
+    peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    print(json.dumps({"outcome": outcome, "text": text, "peak_bytes": 1024 * peak}), flush=True)
 
 
 def main() -> int:
-    job = json.loads(sys.argv[1])
+    job = json.loads(sys.stdin.read())
     folder = Path(job["folder"])
     use(job["kind"], folder)
-    counts = {"refused": 0, "worked": 0, "peak_bytes_undamaged": peak_bytes()}
-    for name, count in job["counts"].items():
+    report("undamaged")
+    for name, seed in job["cases"]:
         whole = (folder / name).read_bytes()
-        for seed in range(count):
-            print(f"{name}, seed {seed}", flush=True)
-            (folder / name).write_bytes(damaged(whole, random.Random(f"{name}{seed}")))
-            try:
-                use(job["kind"], folder)
-                counts["worked"] += 1
-            except FinewhisperError:
-                counts["refused"] += 1
-            except BaseException:  # a panic of a Rust library is no Exception
-                traceback.print_exc()
-                return 3
-        (folder / name).write_bytes(whole)
-    print(json.dumps(counts | {"peak_bytes": peak_bytes()}))
+        (folder / name).write_bytes(damage(name, whole, random.Random(f"{name}{seed}")))
+        try:
+            use(job["kind"], folder)
+            report("worked")
+        except FinewhisperError:
+            report("refused")
+        except BaseException:  # a panic of a Rust library is no Exception
+            report("traceback", traceback.format_exc()[-3000:])
+        finally:
+            (folder / name).write_bytes(whole)
     return 0
 
 

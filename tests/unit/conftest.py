@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from finewhisper.convert import companions
-from finewhisper.convert.tokenizer import rebuild
+from finewhisper.tokenizer import rebuild
 from finewhisper.vocabulary import Vocabulary
 
 

@@ -25,6 +25,7 @@ def tuned(model: Path, folder: Path, name: str, **options: Any) -> Path:
     settings: dict[str, Any] = {
         "model": model, "train": folder / "train.jsonl", "output": folder / name, "epochs": 2, "learning_rate": 1e-2,
         "lora": LoraOptions(rank=4, alpha=12), "device": "cpu", "tracker": "none", "full_window_share": 0,
+        "precision": "float32",
     }  # fmt: skip
     return finetune(FinetuneConfig(**(settings | options))).output
 

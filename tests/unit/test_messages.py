@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import string
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def test_both_languages_say_the_same_and_nothing_is_left_over():
     source = "".join(
         path.read_text(encoding="utf-8") for path in Path(messages.__file__).parent.rglob("*.py") if path.name != "messages.py"
     )
+    source = re.sub(r'"\s*\n\s*"', "", source)  # literals side by side are one
     for english, chinese in messages._CHINESE.items():
         assert fields(english) == fields(chinese)
         assert f'"{english.strip()}"' in source or f'"{english}"' in source, f"nobody says {english!r}"

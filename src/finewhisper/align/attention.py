@@ -24,7 +24,7 @@ class Listener:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.model = whisper.load(folder).eval()
-        self.vocabulary = Vocabulary.load(folder.path)
+        self.vocabulary = Vocabulary.load(folder.files)
         self.context: Context = folder.card.context
 
     @property

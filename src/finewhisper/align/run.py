@@ -161,14 +161,14 @@ def _current(folder: ModelFolder, there: Sequence[Head]) -> tuple[Head, ...]:
     """
     from finewhisper.generation import known_alignment_heads
 
-    named = json.loads((folder.path / _FILE).read_text(encoding="utf-8")).get("alignment_heads")
+    named = folder.generation.get("alignment_heads")
     known = [(layer, head) for layer, head in known_alignment_heads(named, folder.config)]
     return tuple(sorted(set(known) & set(there)) or known)
 
 
 def _write(folder: ModelFolder, alignment: Alignment, config: AlignConfig) -> None:
     path = folder.path / _FILE
-    content = json.loads(path.read_text(encoding="utf-8")) | {"alignment_heads": [list(head) for head in alignment.after.heads]}
+    content = folder.generation | {"alignment_heads": [list(head) for head in alignment.after.heads]}
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     record = {"manifest_sha256": sha256(config.manifest), "before": alignment.before.json(), "after": alignment.after.json()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from finewhisper.compare.config import CompareConfig
 from finewhisper.engines import KINDS, load_engine
+from finewhisper.errors import install_command
 from finewhisper.files import sha256
 from finewhisper.matrix import Matrix, Row, SpeechSet, measure, read_sets, setting, short_names
 from finewhisper.matrix_plot import plot
@@ -47,7 +48,7 @@ def run(config: CompareConfig) -> CompareResult:
         if find_spec("matplotlib"):
             plot(matrix, output / "matrix.png")
         else:
-            note("matrix.png: not drawn, for matplotlib is not installed; run: pip install 'finewhisper[train]'")
+            note(f"matrix.png: not drawn, for matplotlib is not installed; run: {install_command('train')}")
     return CompareResult(config.output, matrix)
 
 

@@ -9,14 +9,16 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from finewhisper.convert import companions, openai, tensors
+from finewhisper import tensors
+from finewhisper.convert import companions, openai
 from finewhisper.convert.ggml_blocks import BLOCK_TYPES
 from finewhisper.convert.ggml_format import GgmlFile
 from finewhisper.convert.openai import Checkpoint
-from finewhisper.convert.tensors import Float32, Precision, Written
-from finewhisper.convert.tokenizer import from_bytes, official_tokenizer, read_tokenizer
 from finewhisper.errors import ModelError
+from finewhisper.generation import first_suppressed
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import STORED, Float32, Precision, Written
+from finewhisper.tokenizer import from_bytes, official_tokenizer, read_tokenizer
 from finewhisper.vocabulary import Vocabulary
 
 Weights = GgmlFile | Checkpoint
@@ -44,8 +46,8 @@ def write(source: ModelFolder, target: Path, precision: Precision) -> None:
     vocabulary = Vocabulary(_tokenizer(source, weights))
     config = weights.dimensions.config(vocabulary) | {"dtype": precision}
     layout = openai.layout(weights.dimensions)
-    written = [Written(tensor.name, tensor.shape, partial(values, weights, tensor)) for tensor in layout]
-    tensors.write(target / "model.safetensors", written, precision)
+    written = [Written(tensor.name, tensor.shape, partial(values, weights, tensor), STORED[precision]) for tensor in layout]
+    tensors.write(target / "model.safetensors", written)
     companions.write_json(target / "config.json", config)
     companions.write(target, vocabulary, config, _decoding(source, vocabulary))
 
@@ -69,7 +71,7 @@ def loss(source: ModelFolder) -> dict[str, Any]:
 def _tokenizer(source: ModelFolder, weights: Weights) -> Tokenizer:
     size = weights.dimensions.n_vocab
     if source.path.is_dir():
-        return read_tokenizer(source.path, size)
+        return read_tokenizer(source.files, size)
     if isinstance(weights, GgmlFile):
         return from_bytes(weights.tokens, size, source.path)
     return official_tokenizer(source.path.parent, size)
@@ -77,10 +79,9 @@ def _tokenizer(source: ModelFolder, weights: Weights) -> Tokenizer:
 
 def _decoding(source: ModelFolder, vocabulary: Vocabulary) -> dict[str, Any]:
     """Which tokens the model must not write and which heads tell times: from the folder, else as OpenAI's decoder has them."""
-    path = source.path / "generation_config.json"
+    path = source.files / "generation_config.json"
     if not path.is_file():
-        first = [*vocabulary.encode(" "), vocabulary.end_of_text]
-        return {"suppress_ids": companions.non_speech_tokens(vocabulary), "suppress_ids_begin": first}
+        return {"suppress_ids": companions.non_speech_tokens(vocabulary), "suppress_ids_begin": first_suppressed(vocabulary)}
     stored = json.loads(path.read_text(encoding="utf-8"))
     return {
         "alignment_heads": stored.get("alignment_heads"),

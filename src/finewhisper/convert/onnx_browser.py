@@ -17,7 +17,7 @@ from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 
 from finewhisper.convert.onnx_graph import Graph, Precision, tensor
 from finewhisper.convert.onnx_network import KEY_VALUE, Network, Sizes
-from finewhisper.convert.tensors import Tensors
+from finewhisper.tensors import Tensors
 
 #: What Transformers.js appends to a file's name for each type, and what it calls the type.
 SUFFIXES: dict[Precision, str] = {"float32": "", "float16": "_fp16", "int8": "_quantized"}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from finewhisper.convert.onnx_graph import Graph
-from finewhisper.convert.tensors import Tensors
 from finewhisper.errors import ModelError
+from finewhisper.tensors import Tensors
 
 #: Names of the two values that attention keeps.
 KEY_VALUE = ("key", "value")

@@ -20,8 +20,8 @@ from onnx import TensorProto, ValueInfoProto
 
 from finewhisper.convert.onnx_graph import Graph, Precision, tensor
 from finewhisper.convert.onnx_network import KEY_VALUE, Network, Sizes
-from finewhisper.convert.tensors import Tensors
-from finewhisper.convert.tokenizer import text_bytes
+from finewhisper.tensors import Tensors
+from finewhisper.tokenizer import text_bytes
 from finewhisper.vocabulary import Vocabulary
 
 #: What goes between the name and ``.onnx``; sherpa-onnx knows no float16 caches.

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from finewhisper.convert.tensors import Float32
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import Float32
 
 #: Matrices that are looked up and never multiplied with, so that they lie as they are.
 _POSITIONS = "embed_positions.weight"

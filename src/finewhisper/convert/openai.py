@@ -5,15 +5,14 @@ Source: ``whisper/model.py`` of openai/whisper.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-from finewhisper.convert.tensors import Float32
-from finewhisper.errors import MissingExtraError, ModelError
+from finewhisper import pickles
+from finewhisper.errors import ModelError
+from finewhisper.tensors import Float32
 from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
 
@@ -153,7 +152,7 @@ class Checkpoint:
             ModelError: the file is damaged, holds code, or is not a Whisper checkpoint.
             MissingExtraError: torch is not installed.
         """
-        content = _load(path)
+        content = pickles.load(path, "{'dims': …, 'model_state_dict': …}")
         try:
             self.dimensions = Dimensions(**{field.name: int(content["dims"][field.name]) for field in fields(Dimensions)})
             self._tensors = dict(content["model_state_dict"])
@@ -169,19 +168,3 @@ class Checkpoint:
             raise ModelError(f"{self._path}: has no {original}; it is not a whole Whisper model, download it again")
         values: Float32 = self._tensors[original].float().numpy()
         return values
-
-
-def _load(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError("torch, which reads .pt files,", "train") from error
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except UnpicklingError as error:
-        raise ModelError(
-            f"{path}: holds more than tensors and numbers, which could run code when loaded, so it was not loaded; "
-            "save it again with torch.save of {'dims': …, 'model_state_dict': …}"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({error}); download it again") from error

@@ -53,7 +53,7 @@ def run(config: ConvertConfig) -> Converted:
     with atomic_folder(config.target, replace=config.overwrite) as folder:
         _write(source, folder, config, quantization)
         source.card.write(folder)  # the copy hears in the contexts that its source has learnt
-        if config.to == "transformers":
+        if config.to in ("transformers", "onnx"):  # the kinds that others decode with what generation_config.json says
             complete(folder, source.card.languages, source.card.task)
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
@@ -148,18 +148,14 @@ def _verified(source: ModelFolder, copy: ModelFolder, clips: list[Clip], config:
 
 @contextmanager
 def _with_tokenizer(source: ModelFolder, copy: ModelFolder) -> Iterator[ModelFolder]:
-    """The source, with the copy's tokenizer and tokens to suppress where it has none of its own."""
-    if source.kind == "openai" or (source.path / "tokenizer.json").is_file():
+    """The source, with the copy's tokenizer and tokens to suppress where it is a file, which has none of its own."""
+    if source.kind == "openai" or (source.files / "tokenizer.json").is_file():
         yield source
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if source.path.is_file():
-            (folder / GGML_NAME).symlink_to(source.path.resolve())
-            shutil.copyfile(copy.path / "generation_config.json", folder / "generation_config.json")
-        else:
-            for path in source.path.iterdir():
-                (folder / path.name).symlink_to(path.resolve())
+        (folder / GGML_NAME).symlink_to(source.path.resolve())
+        shutil.copyfile(copy.path / "generation_config.json", folder / "generation_config.json")
         shutil.copyfile(copy.path / "tokenizer.json", folder / "tokenizer.json")
         yield ModelFolder.open(folder, source.kind)
 

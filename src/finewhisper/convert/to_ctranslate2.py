@@ -54,7 +54,7 @@ def _write_weights(source: ModelFolder, target: Path, quantization: Quantization
     with progress.bar(f"convert to {quantization}", 1, "model") as done:
         try:
             converter.convert(str(target), quantization=quantization, force=True)
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError, AttributeError, IndexError) as error:
             raise ModelError(f"{source.path}: CTranslate2 cannot convert it ({error})") from error
         done.update()
 
@@ -65,6 +65,8 @@ def _converter(source: ModelFolder) -> Any:
         import torch  # noqa: F401 - without it CTranslate2 fails later, with a NameError
         import transformers
         from ctranslate2.converters import TransformersConverter
+
+        from finewhisper import whisper
     except ImportError as error:
         missing = ("ctranslate2", "ct2") if error.name == "ctranslate2" else ("transformers with torch", "train")
         raise MissingExtraError(*missing) from error
@@ -73,11 +75,15 @@ def _converter(source: ModelFolder) -> Any:
     class Converter(TransformersConverter):  # type: ignore[misc]
         def load_model(self, model_class: Any, path: str, **options: Any) -> Any:
             try:
-                return super().load_model(model_class, path, use_safetensors=True, local_files_only=True, **options)
+                model, report = super().load_model(
+                    model_class, path, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+                )
             except (OSError, SafetensorError) as error:  # caught here, because an OSError of writing is about the disk
                 raise ModelError(f"{source.path}: cannot be loaded ({error}); download the model again") from error
+            whisper.require_fitting(report, source.path, tied=model.config.tie_word_embeddings)
+            return model
 
         def load_tokenizer(self, tokenizer_class: Any, path: str, **options: Any) -> Any:
             return super().load_tokenizer(tokenizer_class, path, local_files_only=True, **options)
 
-    return Converter(str(source.path))
+    return Converter(str(source.files))

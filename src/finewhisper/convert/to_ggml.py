@@ -16,10 +16,10 @@ from finewhisper.convert import companions, openai
 from finewhisper.convert.ggml_blocks import BLOCK, BLOCK_TYPES
 from finewhisper.convert.ggml_format import Writer
 from finewhisper.convert.openai import Dimensions
-from finewhisper.convert.tensors import Tensors
-from finewhisper.convert.tokenizer import text_bytes
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.model import GGML_NAME, ModelFolder
+from finewhisper.tensors import Tensors
+from finewhisper.tokenizer import text_bytes
 
 _EMBEDDING, _OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"
 
@@ -53,4 +53,4 @@ def write(source: ModelFolder, target: Path, quantization: str) -> None:
                 raise ModelError(f"{source.path}: {tensor.name} has shape {values.shape}, config.json asks for {tensor.shape}")
             writer.add(tensor.original, values)
     vocabulary.tokenizer.save(str(target / "tokenizer.json"))
-    shutil.copyfile(source.path / "generation_config.json", target / "generation_config.json")
+    shutil.copyfile(source.files / "generation_config.json", target / "generation_config.json")

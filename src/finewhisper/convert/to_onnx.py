@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 from finewhisper import progress
 from finewhisper.convert import companions
 from finewhisper.convert.config import Layout, Quantization
-from finewhisper.convert.tensors import Tensors
 from finewhisper.convert.to_ctranslate2 import decoding_config
 from finewhisper.errors import MissingExtraError
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import Tensors
 from finewhisper.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -110,5 +110,5 @@ def _write_graphs(
 
 
 def _generation(source: ModelFolder) -> dict[str, Any]:
-    content = json.loads((source.path / "generation_config.json").read_text(encoding="utf-8"))
+    content = json.loads((source.files / "generation_config.json").read_text(encoding="utf-8"))
     return {name: value for name, value in content.items() if value is not None}

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from finewhisper.convert import companions, ct2_format, tensors
+from finewhisper import tensors
+from finewhisper.convert import companions, ct2_format
 from finewhisper.convert.ct2_format import Float32, Variables
-from finewhisper.convert.tensors import Precision, Written
-from finewhisper.convert.tokenizer import read_tokenizer
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import STORED, Precision, Written
+from finewhisper.tokenizer import read_tokenizer
 from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
 
 _GELU = 3  # CTranslate2's number for the activation that every Whisper has
@@ -58,10 +59,12 @@ def write(source: ModelFolder, target: Path, precision: Precision = "float32") -
     if size not in VOCABULARY_SIZES:
         known = ", ".join(f"{known} ({name})" for known, name in VOCABULARY_SIZES.items())
         raise ModelError(f"{source.path}: the model has {size} tokens, Whisper's have {known}; models with added tokens are not supported")
-    vocabulary = Vocabulary(read_tokenizer(source.path, size))
+    vocabulary = Vocabulary(read_tokenizer(source.files, size))
     config = _config(variables, vocabulary) | {"dtype": precision}
-    written = (Written(tensor.name, tensor.shape(variables), partial(tensor.values, variables)) for tensor in layout(variables))
-    tensors.write(target / "model.safetensors", written, precision)
+    written = (
+        Written(tensor.name, tensor.shape(variables), partial(tensor.values, variables), STORED[precision]) for tensor in layout(variables)
+    )
+    tensors.write(target / "model.safetensors", written)
     companions.write_json(target / "config.json", config)
     companions.write(target, vocabulary, config, source.config)
 

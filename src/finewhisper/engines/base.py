@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
 from finewhisper.engines.words import TokenTimes, with_words
-from finewhisper.errors import MemoryLimitError, UnsupportedError
+from finewhisper.errors import FinewhisperError, MemoryLimitError, ModelError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.model import Context
 from finewhisper.transcript import DecodeOptions, Segment, Transcript, written_language
@@ -181,14 +182,13 @@ class Engine(ABC):
                 for code, _ in languages
             ]
             budgets = [token_budget(len(clip) / SAMPLE_RATE, len(prompts[0]), options) for clip in clips]
-            hypotheses = [
-                replace(hypothesis, tokens=hypothesis.tokens[:budget])
-                for hypothesis, budget in zip(self._hypotheses(features, prompts, max(budgets), options), budgets, strict=True)
-            ]
+            found = self._hypotheses(features, prompts, max(budgets), options)
+            hypotheses = [replace(one, tokens=one.tokens[:budget]) for one, budget in zip(found, budgets, strict=True)]
+            cut_off = [len(one.tokens) >= budget for one, budget in zip(found, budgets, strict=True)]
             durations_s = [len(clip) / SAMPLE_RATE for clip in clips]
             transcripts = [
-                self._transcript(hypothesis, duration_s, language, options)
-                for hypothesis, duration_s, language in zip(hypotheses, durations_s, languages, strict=True)
+                replace(self._transcript(hypothesis, duration_s, language, options), cut_off=unended)
+                for hypothesis, duration_s, language, unended in zip(hypotheses, durations_s, languages, cut_off, strict=True)
             ]
             return self._with_words(features, hypotheses, transcripts, options) if options.word_timestamps else transcripts
         finally:
@@ -269,6 +269,25 @@ def memory_errors(clips: int) -> Iterator[None]:
         raise MemoryLimitError(
             f"memory does not hold {clips} clip{'s' * (clips != 1)} at once; use a smaller --batch-size, an int8 copy or a smaller model"
         ) from error
+
+
+@contextmanager
+def library_errors(path: Path, library: str) -> Iterator[None]:
+    """Map what a library raises while it runs a network to one error; those for want of memory pass.
+
+    Weights and graphs are not all looked through when a model is loaded: the parts of a damaged one may contradict each other.
+
+    Raises:
+        ModelError: the library cannot run the model at ``path``.
+    """
+    try:
+        yield
+    except (FinewhisperError, MemoryError):
+        raise
+    except Exception as error:
+        if _MEMORY_WORDS.search(f"{type(error).__name__} {error}"):
+            raise
+        raise ModelError(f"{path}: {library} cannot run it ({error}); download or convert the model again") from error
 
 
 def token_budget(duration_s: float, prompt_tokens: int, options: DecodeOptions) -> int:

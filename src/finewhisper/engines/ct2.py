@@ -7,15 +7,17 @@ features are this package's own (silence is padded before the spectrogram is tak
 from __future__ import annotations
 
 import logging
-import os
 import threading
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from finewhisper import machine
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
-from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.engines.base import Engine, Features, Hypothesis, library_errors
 from finewhisper.engines.words import TokenTimes
 from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
 from finewhisper.model import ModelFolder
@@ -73,11 +75,11 @@ class CTranslate2Engine(Engine):
         workers, each = _shares(threads) if side_by_side and device == "cpu" else (1, threads)
         try:
             model = library.models.Whisper(
-                str(folder.path), device=device, device_index=index, compute_type=compute_type, inter_threads=workers, intra_threads=each
+                str(folder.files), device=device, device_index=index, compute_type=compute_type, inter_threads=workers, intra_threads=each
             )
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, IndexError) as error:
             raise ModelError(f"{folder.path}: CTranslate2 cannot load it ({error}); download or convert the model again") from error
-        vocabulary = Vocabulary.load(folder.path)
+        vocabulary = Vocabulary.load(folder.files)
         _check_vocabulary(folder, model, vocabulary)
         return cls(folder, model, vocabulary)
 
@@ -88,7 +90,11 @@ class CTranslate2Engine(Engine):
     def _encode_parts(self, features: Features) -> list[Any]:
         step = max(_ENCODE_FRAMES // features.shape[-1], 1) if self._model.device == "cpu" else len(features)
         parts = [np.ascontiguousarray(features[first : first + step]) for first in range(0, len(features), step)]
-        return [self._model.encode(_library().StorageView.from_array(part), to_cpu=True) for part in parts]
+        with self._running():
+            return [self._model.encode(_library().StorageView.from_array(part), to_cpu=True) for part in parts]
+
+    def _running(self) -> AbstractContextManager[None]:
+        return library_errors(self._folder.path, "CTranslate2")
 
     def _context(self, features: Features) -> Any:
         """The encoded batch as CTranslate2's own array: kept on a CUDA device, put together from parts on a CPU."""
@@ -100,7 +106,9 @@ class CTranslate2Engine(Engine):
         return encoded
 
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
-        detected = self._model.detect_language(self._context(features))
+        context = self._context(features)
+        with self._running():
+            detected = self._model.detect_language(context)
         return [{token.strip("<|>"): probability for token, probability in clip} for clip in detected]
 
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
@@ -108,17 +116,19 @@ class CTranslate2Engine(Engine):
         drawn = options.temperature > 0
         if drawn:
             _library().set_random_seed(options.seed)  # counts where an engine draws for the first time; chance then runs on from there
-        results = self._model.generate(
-            self._context(features),
-            prompts,
-            beam_size=1 if drawn else options.beam_size,
-            sampling_topk=0 if drawn else 1,
-            sampling_temperature=options.temperature if drawn else 1.0,
-            # CTranslate2 writes at most max_length / 2 tokens, and at most max_length with the prompt but for its last token.
-            max_length=max(2 * max_tokens, max_tokens + prompt_tokens - 1),
-            return_scores=True,
-            return_no_speech_prob=True,
-        )
+        context = self._context(features)
+        with self._running():
+            results = self._model.generate(
+                context,
+                prompts,
+                beam_size=1 if drawn else options.beam_size,
+                sampling_topk=0 if drawn else 1,
+                sampling_temperature=options.temperature if drawn else 1.0,
+                # CTranslate2 writes at most max_length / 2 tokens, and at most max_length with the prompt but for its last token.
+                max_length=max(2 * max_tokens, max_tokens + prompt_tokens - 1),
+                return_scores=True,
+                return_no_speech_prob=True,
+            )
         return [_hypothesis(result) for result in results]
 
     def _token_times(self, features: Features, prompts: list[list[int]], tokens: list[list[int]], positions: list[int]) -> list[TokenTimes]:
@@ -131,20 +141,32 @@ class CTranslate2Engine(Engine):
         for start, members in groups.items():
             part = context if len(groups) == 1 else self._part(context, features, members)
             frames = [2 * positions[index] for index in members]
-            aligned = self._model.align(part, list(start), [tokens[index] for index in members], frames)
+            with self._running():
+                aligned = self._model.align(part, list(start), [tokens[index] for index in members], frames)
             found.update(zip(members, map(_token_times, aligned), strict=True))
         return [found[index] for index in range(len(features))]
 
     def _require_heads(self) -> None:
         """CTranslate2 reads the attention of whatever head the file names, and ends the process where there is none."""
-        path = self._folder.path / "config.json"
-        stored = self._folder.config.get("alignment_heads") or []
+        if self._unknown_heads:
+            raise UnsupportedError(self._unknown_heads)
+
+    @cached_property
+    def _unknown_heads(self) -> str:
+        """What is wrong with the heads that tell times of words; nothing where all is well."""
+        stored = self._folder.config.get("alignment_heads")
         layers, heads = decoder_of_ctranslate2(self._folder.path / "model.bin")
-        if len(alignment_heads(stored, layers=layers, heads=heads)) != len(stored):
-            raise UnsupportedError(
-                f"{path}: alignment_heads names heads that the decoder, of {layers} layers with {heads} heads, does not have, so the times "
-                f"of words cannot be found; delete the key to take all heads of the upper half, or ask for no times of words"
-            )
+        if isinstance(stored, list) and stored and len(alignment_heads(stored, layers=layers, heads=heads)) == len(stored):
+            return ""
+        found = (
+            f"alignment_heads names heads that the decoder, of {layers} layers with {heads} heads, does not have"
+            if stored
+            else "has no alignment_heads"
+        )
+        return (
+            f"{self._folder.path / 'config.json'}: {found}, so the times of words cannot be found; convert the original model again, "
+            "or ask for no times of words"
+        )
 
     def _part(self, context: Any, features: Features, members: list[int]) -> Any:
         """Some clips of an encoded batch."""
@@ -196,8 +218,7 @@ def _device(library: Any, device: str) -> tuple[str, int]:
 
 def _shares(threads: int) -> tuple[int, int]:
     """How many batches to decode side by side, and the threads of each; 0 threads: all that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    total = threads or usable
+    total = threads or machine.cores()
     workers = min(total, _MOST_WORKERS)
     return workers, total // workers
 

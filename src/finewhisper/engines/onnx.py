@@ -6,6 +6,7 @@ The graphs accept spectrograms of any length up to 30 s, so a model that has lea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finewhisper.audio import WINDOW_FRAMES
-from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.engines.base import Engine, Features, Hypothesis, library_errors
 from finewhisper.engines.onnx_layouts import LAYOUTS, Audio, Layout, Steps
 from finewhisper.engines.rules import Rules, Scores, log_sum_exp
 from finewhisper.engines.search import beam, greedy
@@ -35,10 +36,10 @@ class OnnxEngine(Engine):
     name = "onnx"
 
     def __init__(self, folder: ModelFolder, layout: Layout, precision: str, sessions: tuple[Any, Any], device: str) -> None:
-        super().__init__(Vocabulary.load(folder.path), folder.card.context, folder.config["num_mel_bins"])
+        super().__init__(Vocabulary.load(folder.files), folder.card.context, folder.config["num_mel_bins"])
         self._layout, self.precision, self._device = layout, precision, device
         self._encoder, self._decoder = sessions
-        self._generation = folder.generation
+        self._generation, self._path = folder.generation, folder.path
         self._encoded: tuple[Features, Audio] | None = None  # the last batch, so that detecting its language does not encode it twice
 
     @classmethod
@@ -71,7 +72,12 @@ class OnnxEngine(Engine):
         """The outputs for each part of a batch: clip by clip on a CPU where windows are full."""
         step = max(_ENCODE_FRAMES // features.shape[-1], 1) if self._device == "cpu" else len(features)
         parts = (np.ascontiguousarray(features[first : first + step]) for first in range(0, len(features), step))
-        return [self._encoder.run(outputs, {self._layout.features: part}) for part in parts]
+        with self._running():
+            return [self._encoder.run(outputs, {self._layout.features: part}) for part in parts]
+
+    def _running(self) -> AbstractContextManager[None]:
+        """Around what graphs answer, too: those of others may be of any shape."""
+        return library_errors(self._path, "onnxruntime")
 
     def _steps(self, features: Features) -> Steps:
         """The decoder, with what the encoder makes of a batch."""
@@ -86,20 +92,21 @@ class OnnxEngine(Engine):
 
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
         start = np.full((len(features), 1), self.vocabulary.start_of_transcript)
-        logits = self._steps(features).feed(start)[:, 0]
         codes, ids = zip(*self.vocabulary.languages.items(), strict=True)
-        chosen = logits[:, list(ids)]
+        with self._running():
+            chosen = self._steps(features).feed(start)[:, 0, list(ids)]
         return [dict(zip(codes, row.tolist(), strict=True)) for row in np.exp(chosen - log_sum_exp(chosen)[:, None])]
 
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
-        steps = self._steps(features)
-        self._encoded = None
-        logits, no_speech = self._read(steps, np.array(prompts))
         rules = Rules.read(self._generation, self.vocabulary, timestamps=options.timestamps)
-        if options.beam_size > 1 and not options.temperature:
-            found = beam(steps, logits, rules, max_tokens, options.beam_size)
-        else:
-            found = greedy(steps, logits, rules, max_tokens, options.temperature, options.seed)
+        with self._running():
+            steps = self._steps(features)
+            self._encoded = None
+            logits, no_speech = self._read(steps, np.array(prompts))
+            if options.beam_size > 1 and not options.temperature:
+                found = beam(steps, logits, rules, max_tokens, options.beam_size)
+            else:
+                found = greedy(steps, logits, rules, max_tokens, options.temperature, options.seed)
         return [Hypothesis(one.tokens, one.avg_logprob, silence) for one, silence in zip(found, no_speech, strict=True)]
 
     def _read(self, steps: Steps, prompts: npt.NDArray[np.int64]) -> tuple[Scores, list[float]]:

@@ -77,7 +77,7 @@ class TransformersEngine(Engine):
         if threads:
             torch.set_num_threads(threads)
         model: whisper.LengthAwareWhisper = whisper.load(folder, dtype).to(place).eval()
-        vocabulary = Vocabulary.load(folder.path)
+        vocabulary = Vocabulary.load(folder.files)
         drafting = None if assistant is None else load_assistant(assistant, model, vocabulary)
         return cls(model, vocabulary, folder.card.context, drafting)
 
@@ -226,7 +226,7 @@ def load_assistant(folder: ModelFolder, model: whisper.LengthAwareWhisper, vocab
         ModelError: the folder cannot be loaded.
         UsageError: it has another vocabulary or other features than ``model``.
     """
-    theirs = Vocabulary.load(folder.path)
+    theirs = Vocabulary.load(folder.files)
     if theirs.size != vocabulary.size:
         names = f"{VOCABULARY_SIZES[theirs.size]}, {theirs.size} tokens", f"{VOCABULARY_SIZES[vocabulary.size]}, {vocabulary.size}"
         raise UsageError(

@@ -6,14 +6,14 @@ copy writes what its source writes. The audio context follows the clip where the
 
 from __future__ import annotations
 
-import os
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from finewhisper import machine
 from finewhisper.audio import Waveform
-from finewhisper.engines.base import Engine, Features, Hypothesis
+from finewhisper.engines.base import Engine, Features, Hypothesis, library_errors
 from finewhisper.engines.libwhisper import Network
 from finewhisper.engines.rules import Rules, Scores, log_sum_exp
 from finewhisper.engines.search import greedy
@@ -34,9 +34,10 @@ class WhisperCppEngine(Engine):
     encodes = False
 
     def __init__(self, folder: ModelFolder, network: Network, precision: str) -> None:
-        super().__init__(Vocabulary.load(folder.path), folder.card.context, network.n_mels)
+        super().__init__(Vocabulary.load(folder.files), folder.card.context, network.n_mels)
         self.precision, self._network = precision, network
         self._generation: dict[str, Any] = folder.generation
+        self._path = folder.path
         self._encoded: Features | None = None  # the last clip, so that detecting its language does not encode it twice
 
     @classmethod
@@ -62,7 +63,7 @@ class WhisperCppEngine(Engine):
                 f"convert it first: finewhisper convert {folder.path} {target} --to transformers"
             )
         path = folder.stored_weights()[0]
-        network = Network(path, threads or _cores())
+        network = Network(path, threads or machine.cores())
         stored = _PRECISIONS.get(network.file_type)
         if stored is None:
             raise UnsupportedError(
@@ -94,8 +95,9 @@ class WhisperCppEngine(Engine):
         codes, ids = zip(*self.vocabulary.languages.items(), strict=True)
         found = []
         for clip in features:
-            self._hear(clip)
-            chosen = self._network.scores([self.vocabulary.start_of_transcript], 0)[list(ids)]
+            with library_errors(self._path, "whisper.cpp"):
+                self._hear(clip)
+                chosen = self._network.scores([self.vocabulary.start_of_transcript], 0)[list(ids)]
             found.append(dict(zip(codes, np.exp(chosen - log_sum_exp(chosen)).tolist(), strict=True)))
         return found
 
@@ -105,7 +107,8 @@ class WhisperCppEngine(Engine):
                 f"--beam-size {options.beam_size}: the whispercpp engine decodes greedily; use --beam-size 1 or another engine"
             )
         rules = Rules.read(self._generation, self.vocabulary, timestamps=options.timestamps)
-        return [self._write(clip, prompt, max_tokens, rules, options) for clip, prompt in zip(features, prompts, strict=True)]
+        with library_errors(self._path, "whisper.cpp"):
+            return [self._write(clip, prompt, max_tokens, rules, options) for clip, prompt in zip(features, prompts, strict=True)]
 
     def _write(self, clip: npt.NDArray[np.float32], prompt: list[int], max_tokens: int, rules: Rules, options: DecodeOptions) -> Hypothesis:
         self._hear(clip)
@@ -145,7 +148,3 @@ class _Steps:
 
     def keep(self, rows: npt.NDArray[np.int64]) -> None:
         """There is one row, so there is nothing to do."""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

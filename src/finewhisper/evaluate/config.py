@@ -41,6 +41,8 @@ class EvaluateConfig(Config):
     """Let the model write times, as it does for subtitles."""
     full_windows: bool = False
     """Pad every clip to 30 s, as OpenAI's program does, whatever context the model can do with."""
+    vad: bool | None = None
+    """Decode only where somebody speaks; default: clips in which nobody does are not decoded, the others whole."""
     beam_size: int = Field(1, ge=1)
     """Hypotheses kept while decoding; 1 is greedy."""
     batch_size: int = Field(16, ge=1)

@@ -41,6 +41,7 @@ class Setting:
             f"timestamps:{'yes' if config.timestamps else 'no'}",
             f"context:{self.context.name}",
         ]
+        parts.append({None: "silence:left-out", True: "vad:yes", False: "vad:no"}[config.vad])
         if config.task != "transcribe":
             parts.append(f"task:{config.task}")
         if self.languages_detected:

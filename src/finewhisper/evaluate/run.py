@@ -143,7 +143,7 @@ def _transcribe(
             heard_s += more_s
             progress.update(bisect(ends_s, heard_s + _ROUNDING_S) - progress.n)
 
-        transcripts = Transcriber(engine, options).transcribe_clips(
+        transcripts = Transcriber(engine, options, vad=config.vad).transcribe_clips(
             (utterance.waveform() for utterance in ordered),
             languages=[config.language or utterance.language for utterance in ordered],
             progress=advance,

@@ -118,8 +118,10 @@ class FinetuneConfig(Config):
     stitched_share: float = Field(0.1, ge=0, le=1)
     """Share of the batches whose 30 s windows hold several clips of one speaker; never more than --full-window-share."""
 
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type to compute in and to hold the base below an adapter in; what is trained stays float32. float16 needs a GPU."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type to compute in and to hold the base below an adapter in; what is trained stays float32. auto is the fastest of the machine."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0: one for each core that this process may use."""
     gradient_checkpointing: bool | None = None
     """Keep less of each layer and compute it again in the backward pass: less memory, slower; by default on for large models."""
     compile: bool = False

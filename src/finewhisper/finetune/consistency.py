@@ -72,6 +72,6 @@ def _ids(file: str, content: Mapping[str, Any], vocabulary: Vocabulary) -> Itera
 
 def _read(folder: ModelFolder, name: str) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder.path / name).read_text(encoding="utf-8")))
+        return dict(json.loads((folder.files / name).read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder.path / name}: cannot be read as JSON ({error}); copy it from the original model") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -13,6 +12,7 @@ from peft import PeftModel
 from peft.helpers import disable_input_dtype_casting
 from transformers import WhisperConfig
 
+from finewhisper import machine
 from finewhisper.audio import HOP_LENGTH, WINDOW_S, Seconds
 from finewhisper.engines.transformers import PRECISIONS
 from finewhisper.errors import FinewhisperError, TrainingError, UnsupportedError
@@ -33,8 +33,6 @@ SPARE = 1.25
 #: The share of a GPU's memory that a trial leaves alone: batches of other lengths leave holes that no later batch fits.
 HOLES = 0.05
 
-_CGROUP = Path("/sys/fs/cgroup")
-
 
 class Room(NamedTuple):
     """A device's memory in bytes, before anything of the run lies in it."""
@@ -43,30 +41,16 @@ class Room(NamedTuple):
     most: int  #: what could be had at the utmost, with swap
 
 
-def room(device: torch.device) -> Room:
-    """What this process can have of the device; processes of one machine share its memory evenly."""
+def room(device: torch.device) -> Room | None:
+    """What this process can have of the device; processes of one machine share its memory evenly. None where the system does not say."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return Room(free, free)
-    free, swap = system_memory()
+    found = machine.memory()
+    if found is None:
+        return None
     share = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Room(free // share, (free + swap) // share)
-
-
-def system_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> tuple[int, int]:
-    """Bytes of memory and of swap that are available, within the limit of the container if there is one."""
-    try:
-        lines = [line.split() for line in meminfo.read_text(encoding="ascii").splitlines()]
-        known = {words[0].rstrip(":"): 1024 * int(words[1]) for words in lines}
-        free, swap = known["MemAvailable"], known.get("SwapFree", 0)
-    except (OSError, KeyError):  # no Linux: all that is built in
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), 0
-    try:
-        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
-        cached = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines()).get("inactive_file", "0")
-    except (OSError, ValueError):  # there is none, or it says "max"
-        return free, swap
-    return min(free, limit - used + int(cached)), swap
+    return Room(found.free // share, sum(found) // share)
 
 
 @dataclass(frozen=True)
@@ -76,7 +60,7 @@ class Fit:
     config: FinetuneConfig
     footprint: Footprint
     device: torch.device
-    room: Room
+    room: Room | None  #: None where the system does not say
 
     @classmethod
     def of(cls, config: FinetuneConfig, sizes: WhisperConfig, device: torch.device) -> Fit:
@@ -97,6 +81,9 @@ class Fit:
         if processes.share_weights():
             shared = "FSDP and DeepSpeed share the weights out, so that no process can try a batch by itself; give a number"
             return f"--batch-seconds auto: {shared}" if self.config.batch_seconds == "auto" else ""
+        if self.room is None:
+            unknown = "this system does not say how much memory is free; give a number"
+            return f"--batch-seconds auto: {unknown}" if self.config.batch_seconds == "auto" else ""
         lasting = self.demand(Load(1, 0, 0, 0)).lasting
         if lasting <= self.room.most:
             return ""
@@ -122,11 +109,12 @@ class Fit:
         """Say what will be needed and what there is, and warn where that is not enough."""
         demand = self.demand(load)
         state = demand.gradients + demand.optimizer
+        free = f"{_gb(self.room.free)} free on {self.device}" if self.room else f"how much is free on {self.device} is not known here"
         note(
             f"memory: about {_gb(demand.total)} expected (weights {_gb(demand.weights)}, gradients and optimizer {_gb(state)}, activations "
-            f"{_gb(demand.activations)} of the largest batch, {load}); {_gb(self.room.free)} free on {self.device}"
+            f"{_gb(demand.activations)} of the largest batch, {load}); {free}"
         )
-        if demand.total > self.room.free and not processes.share_weights():
+        if self.room and demand.total > self.room.free and not processes.share_weights():
             now = f"(now {self.config.batch_seconds}; auto finds what fits)"
             lower = f"lower --batch-seconds {now} or --batch-size (now {self.config.batch_size})"
             note(f"  this may not be enough: {smaller(self.config, lower, recomputes=self.footprint.recomputes)}")
@@ -149,7 +137,7 @@ class Fit:
 
     def by_estimate(self, load: Load) -> bool:
         """Whether a batch fits, as far as one can tell."""
-        return SPARE * self.demand(load).total <= self.room.free
+        return self.room is not None and SPARE * self.demand(load).total <= self.room.free
 
     def by_trial(self, model: LengthAwareWhisper | PeftModel) -> Callable[[Load], bool]:
         """A function that tries a batch of silence on the device, forward and backward, and leaves no trace of it."""

@@ -25,7 +25,7 @@ def write(inputs: dict[str, Any], folder: Path) -> None:
 def describe(config: FinetuneConfig, base: ModelFolder, train: Sequence[Utterance]) -> dict[str, Any]:
     """The contents of all files that decide what is learnt, as hashes by option, and how many utterances can be used."""
     return {
-        "model": sampled_sha256(base.path / "config.json", *base.stored_weights()),
+        "model": sampled_sha256(base.files / "config.json", *base.stored_weights()),
         "train": sha256(config.train),
         "utterances": len(train),
         "dev": [sha256(path) for path in config.dev],

@@ -35,6 +35,7 @@ import torch
 from torch import nn
 from transformers import WhisperConfig
 
+from finewhisper.engines.transformers import PRECISIONS
 from finewhisper.finetune import methods
 from finewhisper.finetune.batches import Clip, Window
 from finewhisper.finetune.config import FinetuneConfig
@@ -212,7 +213,7 @@ class Footprint:
 
     @property
     def _s(self) -> int:
-        return 4 if self.config.precision == "float32" else 2
+        return PRECISIONS[self.config.precision].itemsize
 
     @property
     def _wide_norms(self) -> bool:
@@ -255,7 +256,7 @@ def _frozen_bytes(name: str, weight: nn.Parameter, config: FinetuneConfig) -> in
     """What a weight takes that does not learn: below an adapter in the compute precision, or in few bits where it is a layer's matrix."""
     if config.quantize != "none" and ".layers." in name and weight.dim() == 2:
         return round(weight.numel() * _QUANTIZED[config.quantize])
-    return weight.numel() * (2 if config.trains_adapter and config.precision != "float32" else 4)
+    return weight.numel() * (PRECISIONS[config.precision].itemsize if config.trains_adapter else 4)
 
 
 def _optimizer_bytes(name: str, shape: Sequence[int], config: FinetuneConfig) -> int:

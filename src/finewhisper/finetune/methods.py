@@ -90,7 +90,7 @@ def save(model: LengthAwareWhisper | PeftModel, base: ModelFolder, target: Path,
         weights: what to write in place of the model's own, for a model that holds only a part of them.
     """
     if not isinstance(model, PeftModel):
-        whisper.save(model, base.path, target, weights)
+        whisper.save(model, base.files, target, weights)
         return
     if isinstance(model.peft_config["default"], AdaLoraConfig):
         model.peft_config["default"].rank_pattern = remaining(model)  # peft leaves the other directions out of the file

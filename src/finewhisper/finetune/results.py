@@ -16,6 +16,7 @@ from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
 from finewhisper.files import sha256, storage_errors
 from finewhisper.finetune import inputs, methods, scoring
+from finewhisper.finetune.advice import Advice, markdown
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.plot import plot_training
 from finewhisper.finetune.processes import first_alone, is_first
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
 RESUMABLE = {
-    *("output", "resume", "overwrite", "workers", "device", "tracker", "skip_bad", "on_spike"),
+    *("output", "resume", "overwrite", "workers", "threads", "device", "tracker", "skip_bad", "on_spike"),
     *("keep", "keep_checkpoints", "keep_tolerance", "sweep"),
 }
 #: What a run writes into its folder before the result is there.
@@ -109,12 +110,13 @@ def require_ready(config: FinetuneConfig) -> None:
 
 
 def as_begun(config: FinetuneConfig) -> FinetuneConfig:
-    """With ``--resume``, the batches of the run that goes on where ``--batch-seconds auto`` has found them."""
+    """With ``--resume``, what the run that goes on has found where ``--precision`` or ``--batch-seconds`` is auto."""
     path = config.output / "config.yaml"
-    if not (config.resume and config.batch_seconds == "auto" and path.is_file()):
+    left = [name for name in ("precision", "batch_seconds") if getattr(config, name) == "auto"]
+    if not (config.resume and left and path.is_file()):
         return config
-    found = first_alone(lambda: yaml.safe_load(path.read_text(encoding="utf-8")).get("batch_seconds", "auto"))
-    return config.model_copy(update={"batch_seconds": found})
+    before = first_alone(lambda: yaml.safe_load(path.read_text(encoding="utf-8")))
+    return config.model_copy(update={name: before.get(name, "auto") for name in left})
 
 
 def record(config: FinetuneConfig) -> None:
@@ -196,6 +198,7 @@ def _write(
     if choice is not None:
         choice.write(temporary)
         readme += choice.markdown()
+    readme += markdown((card.training or {}).get("advice", ()))
     (temporary / "README.md").write_text(readme, encoding="utf-8")
     outputs.announce(output, (path.relative_to(temporary).as_posix() for path in temporary.rglob("*")))
     outputs.allow(temporary)
@@ -210,6 +213,7 @@ def model_card(
     config: FinetuneConfig,
     context: Context,
     train: Sequence[Utterance],
+    told: Sequence[Advice],
     *,
     hours: float,
     best: dict[str, float],
@@ -230,11 +234,13 @@ def model_card(
             **({"augment": config.augment.name, "augment_sha256": sha256(config.augment)} if config.augment else {}),
             "utterances": len(train),
             "hours": round(hours, 4),
+            "precision": config.precision,
             "batch_seconds": config.batch_seconds,
             "steps": trainer.state.global_step,
             "kept_step": trainer.state.best_global_step or trainer.state.global_step,
             "dev": scoring.card(best, short_names(config.dev)),
             **(choice.card() if choice else {}),
+            "advice": [str(advice) for advice in told],
         },
         versions=versions("torch", "transformers", "peft"),
     )
@@ -274,7 +280,8 @@ A {kind} of Whisper {name}, made with finewhisper {card.versions["finewhisper"]}
 | training data | {training["utterances"]} utterances, {training["hours"] * 60:.1f} min |
 | manifest | {training["manifest"]}, SHA-256 {training["manifest_sha256"]} |
 | steps | {training["steps"]}, kept: {training["kept_step"]} |
-| development set | {scores or "not measured"} |
+| computed in | {config.precision} |
+| development set | {f"{scores}, with 95 % intervals" if scores else "not measured"} |
 | windows with times, of those whose times are known | {config.timestamps:.0%} |
 
 {trimmed} `config.yaml` repeats the run, `training.json` and `training.png` show how it went.

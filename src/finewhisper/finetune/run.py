@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments, WhisperConfig, set_seed
 
 from finewhisper.engines.transformers import TransformersEngine, choose_device
-from finewhisper.finetune import fitting, methods, processes, results, scoring
+from finewhisper.finetune import advice, fitting, methods, processes, results, scoring, support
 from finewhisper.finetune.augment import Augmentation
 from finewhisper.finetune.batches import BatchPlan, LengthBatches
 from finewhisper.finetune.config import FinetuneConfig
@@ -21,7 +21,6 @@ from finewhisper.finetune.guards import Guard
 from finewhisper.finetune.interpolation import Line
 from finewhisper.finetune.labels import Labeller
 from finewhisper.finetune.scoring import Scores
-from finewhisper.finetune.support import require_supported
 from finewhisper.finetune.sweep import Sweep
 from finewhisper.finetune.trainer import Checkpoints, EpochOrder, FreeMemory, Patience, ProgressBar, SpeechTrainer, tensorboard
 from finewhisper.model import Context, ModelFolder
@@ -68,19 +67,22 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         StorageError: the output is there already, or the disk is full; checkpoints written so far stay.
     """
     folder = ModelFolder.open(config.model, "transformers")
-    vocabulary = Vocabulary.load(folder.path)
+    vocabulary = Vocabulary.load(folder.files)
     require_consistent(folder, vocabulary)
     device = choose_device(config.device)
-    require_supported(config, device)
     labeller = Labeller(vocabulary, config.task, config.language, config.timestamps, config.previous_text)
     processes.join(cpu=device.type == "cpu")
     processes.first_alone(lambda: results.require_ready(config))
-    config = results.as_begun(config)
+    config = support.settled(results.as_begun(config), device)
+    support.require_supported(config, device)
+    support.use_threads(config, device)
     fit = fitting.Fit.of(config, WhisperConfig.from_dict(folder.config), device)
     train = processes.first_alone(lambda: usable(config.train, config, labeller))
     dev = processes.first_alone(lambda: scoring.dev_sets(config, lambda path: usable(path, config, labeller)))
     kept = processes.first_alone(lambda: kept_sets(config, vocabulary))
     processes.first_alone(lambda: look(config, train, dev, kept))
+    told = advice.advise(config, train, dev)
+    advice.tell(told)
     augmentation = Augmentation.load(config.augment, train) if config.augment else None
     clips = clips_of(train, labeller, augmentation)
 
@@ -126,7 +128,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             choice = sweep.choose(trainer)
         best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
-        card = results.model_card(trainer, folder, config, engine.context, train, hours=hours, best=best, choice=choice)
+        card = results.model_card(trainer, folder, config, engine.context, train, told, hours=hours, best=best, choice=choice)
         results.publish(trainer, folder, config, card, best, choice)
     processes.leave()
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)

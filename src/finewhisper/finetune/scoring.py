@@ -2,12 +2,13 @@
 
 The sets are decoded with the code that ``transcribe`` uses. A set counts by its word error rate, or by its character error rate where
 a language in it is written without spaces. The best checkpoint has the lowest mean over the sets, however large each of them is (the
-macro average). The loss is not used: it does not follow the error rate.
+macro average). The loss is not used: it does not follow the error rate. Beside every rate stand the bounds of its 95 % interval, for
+development sets are often so small that a difference between two checkpoints is chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -19,11 +20,12 @@ from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.processes import dealt_out
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import SpeechSet, hear, short_names
-from finewhisper.metrics import Comparison, total
+from finewhisper.metrics import Comparison, ErrorRate, Interval, mean_interval, total
 from finewhisper.text import Normalizer
 from finewhisper.transcript import UNSPACED, DecodeOptions
 
 #: Percent: ``macro``, and the means of ``wer`` and ``cer`` over the sets; with several sets also ``name/wer`` and ``name/cer`` of each.
+#: The bounds of a rate's 95 % interval follow its name: ``macro_low`` and ``macro_high``.
 Scores = dict[str, float]
 
 #: The score that chooses the checkpoint, and what Trainer's log puts before the name of a score.
@@ -71,22 +73,34 @@ def hear_together(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> 
 
 def scores(heard: Mapping[str, Sequence[Comparison]], metric: str = "auto") -> Scores:
     """Percent of each set, by its name, and their means."""
-    rates = {name: _percent(comparisons) for name, comparisons in heard.items()}
-    found = {MACRO: fmean(rate[chosen(rate, metric)] for rate in rates.values())}
+    sets = [_rates(comparisons) for comparisons in heard.values()]
+    found = _mean(MACRO, [rates[chosen(rates, metric)] for rates in sets])
     for unit in ("wer", "cer"):
-        known = [rate[unit] for rate in rates.values() if unit in rate]
-        found |= {unit: fmean(known)} if known else {}
-    return found | ({f"{name}/{unit}": rate[unit] for name, rate in rates.items() for unit in rate} if len(rates) > 1 else {})
+        found |= _mean(unit, [rates[unit] for rates in sets if unit in rates])
+    if len(sets) > 1:
+        for name, rates in zip(heard, sets, strict=True):
+            for unit, utterances in rates.items():
+                found |= _mean(f"{name}/{unit}", [utterances])
+    return found
 
 
-def _percent(comparisons: Sequence[Comparison]) -> Scores:
-    """A set's rates; no ``wer`` where some of its languages have no words."""
+def _rates(comparisons: Sequence[Comparison]) -> dict[str, list[ErrorRate]]:
+    """Of a set's utterances; no ``wer`` where some of its languages have no words."""
     words = [pair.words for pair in comparisons if pair.words is not None]
-    characters = {"cer": total((pair.characters for pair in comparisons), "character").percent}
-    return {"wer": total(words, "word").percent} | characters if len(words) == len(comparisons) else characters
+    characters = {"cer": [pair.characters for pair in comparisons]}
+    return {"wer": words} | characters if len(words) == len(comparisons) else characters
 
 
-def chosen(rates: Scores, metric: str = "auto") -> str:
+def _mean(name: str, sets: Sequence[Sequence[ErrorRate]]) -> Scores:
+    """The mean rate over sets, percent, and the bounds of its interval; empty without any set."""
+    if not sets:
+        return {}
+    found = mean_interval(sets)
+    bounds = {f"{name}_low": found.low, f"{name}_high": found.high} if found else {}
+    return {name: fmean(total(rates, rates[0].unit).percent for rates in sets)} | bounds
+
+
+def chosen(rates: Container[str], metric: str = "auto") -> str:
     """The name of the rate that a set counts by."""
     return "wer" if "wer" in rates and metric != "cer" else "cer"
 
@@ -102,24 +116,40 @@ def by_set(found: Scores) -> dict[str, Scores]:
 
 
 def text(found: Scores) -> str:
-    """``WER 63.6 %, CER 24.2 %``, or ``macro average 43.9 % (bg: WER 63.6 %, CER 24.2 %; zh: CER 24.2 %)`` of several sets."""
+    """``WER 63.6 % (57.9 … 69.0)``, the 95 % interval in brackets; of several sets ``macro average 43.9 % (…); bg: WER …; zh: CER …``."""
     sets = by_set(found)
     if not sets:
         return _listed(found)
-    return f"macro average {found[MACRO]:.1f} % ({'; '.join(f'{name}: {_listed(rates)}' for name, rates in sets.items())})"
+    return "; ".join([f"macro average {_percent(found, MACRO)}", *(f"{name}: {_listed(rates)}" for name, rates in sets.items())])
 
 
 def _listed(rates: Scores) -> str:
-    return ", ".join(f"{unit.upper()} {rates[unit]:.1f} %" for unit in ("wer", "cer") if unit in rates)
+    return ", ".join(f"{unit.upper()} {_percent(rates, unit)}" for unit in ("wer", "cer") if unit in rates)
+
+
+def _percent(rates: Scores, name: str) -> str:
+    bounds = interval_of(rates, name)
+    return f"{rates[name]:.1f} %" + (f" ({bounds.low:.1f} … {bounds.high:.1f})" if bounds else "")
+
+
+def interval_of(found: Scores, name: str) -> Interval | None:
+    """The 95 % interval of the rate of that name; None in a log written before there were any."""
+    return Interval(found[f"{name}_low"], found[f"{name}_high"]) if f"{name}_low" in found else None
 
 
 def card(found: Scores, names: Sequence[str]) -> dict[str, Any] | None:
-    """As in ``finewhisper.json``: the macro average, and each set's rates by its name."""
+    """As in ``finewhisper.json``: the macro average, and each set's rates by its name, both with their 95 % intervals."""
     if not found:
         return None
-    sets = by_set(found) or {names[0]: {unit: found[unit] for unit in ("wer", "cer") if unit in found}}
-    rounded = {name: {unit: round(value, 2) for unit, value in rates.items()} for name, rates in sets.items()}
-    return {MACRO: round(found[MACRO], 2), "sets": rounded}
+    sets = by_set(found) or {names[0]: found}
+    rates = {name: {unit: round(rates[unit], 2) for unit in ("wer", "cer") if unit in rates} for name, rates in sets.items()}
+    intervals = {name: {unit: _bounds(sets[name], unit) for unit in units} for name, units in rates.items()}
+    return {MACRO: round(found[MACRO], 2), f"{MACRO}_interval": _bounds(found, MACRO), "sets": rates, "intervals": intervals}
+
+
+def _bounds(found: Scores, name: str) -> list[float] | None:
+    bounds = interval_of(found, name)
+    return [round(bounds.low, 2), round(bounds.high, 2)] if bounds else None
 
 
 def logged(entry: Mapping[str, float]) -> Scores:

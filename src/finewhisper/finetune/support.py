@@ -1,14 +1,83 @@
-"""What this machine can do, found out by doing it once on a few numbers before anything is read or written."""
+"""What this machine can do: the type and the threads to compute with, and what it cannot, before anything is read or written."""
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable
 
 import torch
 
+from finewhisper import machine
 from finewhisper.errors import MissingExtraError, UnsupportedError
+from finewhisper.finetune import processes
 from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.messages import say
+from finewhisper.progress import note
+
+#: What lets a CPU multiply 16-bit numbers in hardware, and torch's question for it. Others compute in bfloat16 too, but more slowly.
+_BFLOAT16 = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
+#: The first compute capability whose float16 is fast, Volta's.
+_FAST_FLOAT16 = (7, 0)
+#: The share of a machine's cores at whose work for others the fewer threads are worth a word.
+_BUSY = 0.25
+
+
+def settled(config: FinetuneConfig, device: torch.device) -> FinetuneConfig:
+    """The configuration with the fastest type of this machine in place of ``--precision auto``; several processes take the first's."""
+    if config.precision != "auto":
+        return config
+    return config.model_copy(update={"precision": processes.first_alone(lambda: _fastest(device))})
+
+
+def _fastest(device: torch.device) -> str:
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16"
+        return "float16" if torch.cuda.get_device_capability(device) >= _FAST_FLOAT16 else "float32"
+    features = [feature for feature, question in _BFLOAT16.items() if _has(question)]
+    if features:
+        note(say("--precision auto: bfloat16, for this processor has {features}", features=", ".join(features)))
+        return "bfloat16"
+    note(say("--precision auto: float32, for this processor has neither avx512_bf16 nor amx"))
+    return "float32"
+
+
+def _has(question: str) -> bool:
+    """Whether torch says yes; no where it cannot be asked, as in a torch for other processors."""
+    try:
+        return bool(getattr(torch.cpu, question)())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def use_threads(config: FinetuneConfig, device: torch.device) -> None:
+    """Compute with as many threads as asked for, or as this machine has cores for; say so, and where others keep the cores busy.
+
+    Threads wait for each other in every layer, so one whose core is taken stops all.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), machine.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))
+    threads = torch.get_num_threads()
+    note(say("computing on {device} in {precision}; CPU threads: {threads}", device=device, precision=config.precision, threads=threads))
+    if device.type == "cpu" and threads > 1 and processes.count() == 1:
+        _warn_if_busy(threads)
+
+
+def _warn_if_busy(threads: int) -> None:
+    busy, cores = machine.busy_cores(), machine.cores()
+    if busy is None or busy < _BUSY * cores or cores - busy >= threads:
+        return
+    note(
+        say(
+            "  others keep {busy:.1f} of {cores} cores busy, and threads wait for each other: --threads {fewer} may be faster",
+            busy=busy,
+            cores=cores,
+            fewer=max(1, int(cores - busy)),
+        )
+    )
 
 
 def require_supported(config: FinetuneConfig, device: torch.device) -> None:

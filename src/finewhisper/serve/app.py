@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finewhisper import __version__
 from finewhisper.errors import FinewhisperError, StorageError
 from finewhisper.serve import docs, health, metrics, openai, upstream
-from finewhisper.serve.errors import fault
+from finewhisper.serve.addresses import Addresses, Lenient
+from finewhisper.serve.errors import ForeignHostError, ForeignOriginError, fault
+from finewhisper.serve.hosts import Visitors
 from finewhisper.serve.jobs.routes import Jobs
 from finewhisper.serve.jobs.routes import routes as job_routes
 from finewhisper.serve.jobs.runner import Runner
@@ -68,18 +72,27 @@ def create_app(service: Service) -> FastAPI:
             await asyncio.to_thread(service.close)
 
     app = FastAPI(title="finewhisper", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, responses=_REFUSALS)
-    for refused in (FinewhisperError, HTTPException, RequestValidationError):
-        app.add_exception_handler(refused, _refused)
+    addresses = Addresses(app)
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        return _refused(request, error, addresses)
+
+    for kind in (FinewhisperError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, refused)
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)
     for router in (upstream.routes(service), openai.routes(service), job_routes(service, keys, jobs), metrics.routes(service.metrics)):
         app.include_router(router, dependencies=keys.dependencies)
-    connections = Connections(service, keys)
+    visitors = Visitors(service.config, needs_key=keys.needed)
+    connections = Connections(service, keys, visitors)
     for sockets in (socket, realtime):
         app.include_router(sockets.routes(connections))
+    app.include_router(addresses.sockets())
     if WEB.is_dir():
         app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    app.add_middleware(Lenient)
+    app.add_middleware(_Guarded, visitors=visitors)
     app.add_middleware(_Headers)
     if service.config.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=service.config.cors_origins, allow_methods=["*"], allow_headers=["*"])
@@ -96,7 +109,9 @@ async def _unload_idle(service: Service) -> None:
             _log.info("unloaded %s, unused for %g s", name, after_s)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
+def _refused(request: Request, error: Exception, addresses: Addresses) -> JSONResponse:
+    if isinstance(error, HTTPException) and error.status_code in {404, 405} and error.detail in _UNEXPLAINED:
+        error = addresses.missed(request.method, request.url.path)
     if isinstance(error, StorageError):  # the client is not told where
         _log.error("%s", error)
     return _answer(request.scope, error)
@@ -106,12 +121,32 @@ def _answer(scope: Scope, error: Exception) -> JSONResponse:
     """An error in the shape of the API that was asked."""
     known = fault(error)
     content = upstream.refusal(error) if scope["path"].startswith("/recognition") else openai.refusal(error)
-    headers = {"WWW-Authenticate": "Bearer"} if known.status == 401 else {}
+    headers = dict(getattr(error, "headers", None) or {}) | ({"WWW-Authenticate": "Bearer"} if known.status == 401 else {})
     if known.status == 499:  # whoever is given up would else go on sending
         headers["Connection"] = "close"
     if known.retry_after_s is not None:
         headers["Retry-After"] = str(max(math.ceil(known.retry_after_s), 1))
     return JSONResponse(content, known.status, headers)
+
+
+#: What the routing says where no route takes a request; our own routes say more.
+_UNEXPLAINED = {HTTPStatus.NOT_FOUND.phrase, HTTPStatus.METHOD_NOT_ALLOWED.phrase}
+
+
+class _Guarded:
+    """Answers only to those who may ask; sockets are judged where they are accepted, as their refusals are messages."""
+
+    def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
+        self._app, self._visitors = app, visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._visitors.check(HTTPConnection(scope))
+            except (ForeignHostError, ForeignOriginError) as error:
+                await _answer(scope, error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Headers:

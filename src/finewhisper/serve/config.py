@@ -39,6 +39,10 @@ class ServeConfig(Config):
 
     queue: int = Field(64, ge=1)
     """Requests that are received, worked on or wait; further ones are told to come again later."""
+    connections: int = Field(512, ge=1)
+    """Sockets that may be open at a time, live ones included; beyond that, those without a request are closed first."""
+    header_timeout: float = Field(20.0, gt=0)
+    """Seconds in which the headers of a request have to come in."""
     max_upload: int = Field(512, ge=1)
     """Megabytes that one request may send."""
     slowest_upload: float = Field(8.0, ge=0)
@@ -52,6 +56,9 @@ class ServeConfig(Config):
     """Keys of which a request must bring one, as "Authorization: Bearer KEY"; without any, everybody may ask."""
     api_key_file: Path | None = None
     """File with such keys, one a line; keys on a command line can be seen by other users of this machine."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which a server without keys answers, beside localhost, its own names and addresses in digits; .example.org is every name
+    below it, * is any."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the server from a browser, such as https://example.org; * is any."""
 
@@ -91,4 +98,6 @@ class ServeConfig(Config):
 
 def _named(model: str) -> tuple[str, Path]:
     name, separator, folder = model.partition("=")
-    return (name, Path(folder)) if separator and name and folder else (Path(model).resolve().name, Path(model))
+    if separator and name and folder and not Path(model).exists():  # a path may have an = in it, such as runs/lr=1e-5/model
+        return name, Path(folder)
+    return Path(model).resolve().name, Path(model)

@@ -6,8 +6,10 @@ error                   status  kind
 AudioError, UsageError  400     invalid_request_error
 values in the address   400     invalid_request_error
 KeyRefusedError         401     authentication_error
+ForeignOriginError      403     permission_error
 UnknownModelError       404     not_found_error
 TooLargeError           413     invalid_request_error
+ForeignHostError        421     invalid_request_error
 BusyError               429     rate_limit_error
 ClientGoneError         499     cancelled
 any other               500     server_error
@@ -51,6 +53,14 @@ class KeyRefusedError(FinewhisperError):
     """No API key came along, or a wrong one."""
 
 
+class ForeignHostError(FinewhisperError):
+    """The server was asked for under a name that is not its own."""
+
+
+class ForeignOriginError(FinewhisperError):
+    """A page of another site asks, which may not."""
+
+
 class UnknownModelError(FinewhisperError):
     """The server has no model of this name."""
 
@@ -71,11 +81,13 @@ class Fault:
     @property
     def code(self) -> str | None:
         """OpenAI's name of the error, where programs may look for it."""
-        return {401: "invalid_api_key", 404: "model_not_found" if "model" in self.message else None}.get(self.status)
+        return {"authentication_error": "invalid_api_key", "not_found_error": "model_not_found"}.get(self.kind)
 
 
 _KINDS: tuple[tuple[type[FinewhisperError], int, str], ...] = (
     (KeyRefusedError, 401, "authentication_error"),
+    (ForeignOriginError, 403, "permission_error"),
+    (ForeignHostError, 421, "invalid_request_error"),
     (UnknownModelError, 404, "not_found_error"),
     (TooLargeError, 413, "invalid_request_error"),
     (BusyError, 429, "rate_limit_error"),

@@ -9,9 +9,10 @@ from finewhisper.serve.service import Service
 
 
 def routes(service: Service) -> APIRouter:
-    """``/healthz`` and ``/readyz``."""
+    """``/healthz``, which many also ask as ``/health``, and ``/readyz``."""
     router = APIRouter(tags=["health"])
 
+    @router.get("/health", include_in_schema=False)
     @router.get("/healthz", summary="Whether the server lives")
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": __version__}

@@ -10,6 +10,7 @@ import time
 import uuid
 from contextvars import ContextVar
 from typing import Any, Literal
+from urllib.parse import quote
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +24,17 @@ _log = logging.getLogger("finewhisper.requests")
 #: What a client may call its request itself.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Asked every few seconds by machines: not worth a line each.
-_QUIET = {"/healthz", "/readyz", "/metrics"}
+_QUIET = {"/health", "/healthz", "/readyz", "/metrics"}
+#: What ends a line, moves a terminal's cursor, turns the direction of writing, cannot be seen, or is no character at all.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+#: What would let a path look like the rest of a line.
+_PARTING = re.compile('[\\s%"]')
+#: Longer paths are cut in the log.
+_LONGEST_PATH = 500
+#: Methods that are counted each by itself; clients may invent any number of others.
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 
 
 def set_up(log_format: Literal["text", "json"]) -> None:
@@ -40,7 +51,16 @@ class _Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
         named = request_id.get()
+        record.message = safe(record.message)
         return super().formatMessage(record) + (f" [{named}]" if named else "")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another handler's
+        return super().format(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
+        """Indented, so that no line of it, which a client may have had a part in, looks like the beginning of another record."""
+        return "\n".join(f"  {safe(line)}" for line in super().formatException(ei).split("\n"))
 
 
 class _Json(logging.Formatter):
@@ -50,7 +70,22 @@ class _Json(logging.Formatter):
         content |= getattr(record, "fields", {})
         if record.exc_info:
             content["error"] = self.formatException(record.exc_info)
-        return json.dumps(content, ensure_ascii=False)
+        return safe(json.dumps(content, ensure_ascii=False, default=str))
+
+
+def safe(text: str) -> str:
+    """The text with escapes (valid in JSON too) for whatever could make one line look like several, or like another one."""
+    return _UNSAFE.sub(_escaped, text)
+
+
+def quoted(path: str) -> str:
+    """A path as one word."""
+    return safe(_PARTING.sub(lambda found: quote(found[0]), path[:_LONGEST_PATH]))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 class RequestLog:
@@ -83,14 +118,15 @@ class RequestLog:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
-            _log.exception("%s %s ended in a defect", scope["method"], scope["path"])
+            _log.exception("%s %s ended in a defect", quoted(scope["method"]), quoted(scope["path"]))
             if not status:
                 answer: Response = self._broken(scope, error)
                 await answer(scope, receive, sent)
         finally:
             took_s = time.perf_counter() - started_s
-            self._metrics.answered(scope["method"], getattr(scope.get("route"), "path", "") or "other", status, took_s)
-            _note(scope, scope["method"], status, took_s, quiet=scope["path"] in _QUIET and status < 400)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.answered(method, getattr(scope.get("route"), "path", "") or "other", status, took_s)
+            _note(scope, quoted(scope["method"]), status, took_s, quiet=scope["path"] in _QUIET and status < 400)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The status of a socket is the code that it was closed with, by whichever side was first."""
@@ -116,10 +152,11 @@ class RequestLog:
 
 
 def _note(scope: Scope, method: str, status: int, took_s: float, *, quiet: bool = False) -> None:
-    client = scope["client"][0] if scope.get("client") else "-"
-    fields = {"client": client, "method": method, "path": scope["path"], "status": status, "seconds": round(took_s, 4)}
+    client = quoted(scope["client"][0]) if scope.get("client") else "-"
+    path = quoted(scope["path"])
+    fields = {"client": client, "method": method, "path": path, "status": status, "seconds": round(took_s, 4)}
     level = logging.DEBUG if quiet else logging.INFO
-    _log.log(level, "%s %s %s %d %.3f s", client, method, scope["path"], status, took_s, extra={"fields": fields})
+    _log.log(level, "%s %s %s %d %.3f s", client, method, path, status, took_s, extra={"fields": fields})
 
 
 def _id(scope: Scope) -> str:

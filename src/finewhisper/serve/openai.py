@@ -7,15 +7,16 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
-from finewhisper.serve.schemas import FormOptions, form, refusals
+from finewhisper.serve.schemas import DecodingOptions, form, refusals
 from finewhisper.serve.service import Service, Wish
 from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
@@ -24,10 +25,13 @@ from finewhisper.transcript import Segment, Task, Transcript, joint, written_lan
 from finewhisper.vocabulary import LANGUAGES
 from finewhisper.writers import srt, vtt
 
+#: The types of subtitles.
+SUBRIP, WEBVTT = "application/x-subrip", "text/vtt"
+
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 
 
-class TranslationOptions(FormOptions):
+class TranslationOptions(DecodingOptions):
     """The fields of a translation beside its recording."""
 
     model: str = ""
@@ -36,11 +40,11 @@ class TranslationOptions(FormOptions):
     """What was said before: names and spellings to use."""
     response_format: ResponseFormat = "json"
     """The form of the answer."""
-    temperature: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Above 0 the text is drawn by chance."""
 
     def wish(self, task: Task) -> Wish:
-        return Wish(self.model, None, task, self.prompt, temperature=self.temperature)
+        return Wish(self.model, None, task, self.prompt, temperature=self.temperature, beam_size=self.beams, vad=self.vad)
 
 
 class TranscriptionOptions(TranslationOptions):
@@ -53,14 +57,9 @@ class TranscriptionOptions(TranslationOptions):
     stream: bool = False
     """Send the text as it is heard, as server-sent events."""
 
-    @field_validator("language")
-    @classmethod
-    def _detected(cls, language: str | None) -> str | None:
-        return language or None
-
     def wish(self, task: Task) -> Wish:
         words = "word" in self.timestamp_granularities
-        return Wish(self.model, self.language, task, self.prompt, temperature=self.temperature, word_timestamps=words)
+        return replace(super().wish(task), language=self.language, word_timestamps=words)
 
 
 def routes(service: Service) -> APIRouter:
@@ -86,7 +85,7 @@ def routes(service: Service) -> APIRouter:
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [model(name) for name in service.models.names]}
 
-    @router.get("/models/{name}", summary="One model of this server", responses={404: problems[404]})
+    @router.get("/models/{name:path}", summary="One model of this server", responses={404: problems[404]})
     async def one_model(name: str) -> dict[str, Any]:
         return model(service.models.resolve(name))
 
@@ -99,6 +98,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "content": {
             "application/json": {"schema": {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}},
             "text/plain": {},
+            SUBRIP: {},
+            WEBVTT: {},
             "text/event-stream": {},
         },
     }
@@ -151,6 +152,8 @@ def _verbose(heard: Transcript, options: TranslationOptions, task: Task) -> Resp
         "text": heard.text,
         "usage": _usage(heard.duration_s),
     }
+    if heard.notices:
+        content["notices"] = list(heard.notices)
     if "segment" in wanted or "word" not in wanted:
         content["segments"] = [_segment(number, segment, options) for number, segment in enumerate(heard.segments)]
     if "word" in wanted:
@@ -179,8 +182,8 @@ _FORMS: dict[ResponseFormat, Callable[[Transcript, TranslationOptions, Task], Re
     "json": _json,
     "verbose_json": _verbose,
     "text": lambda heard, options, task: PlainTextResponse(f"{heard.text}\n"),
-    "srt": lambda heard, options, task: PlainTextResponse(srt(heard)),
-    "vtt": lambda heard, options, task: PlainTextResponse(vtt(heard)),
+    "srt": lambda heard, options, task: PlainTextResponse(srt(heard), media_type=SUBRIP),
+    "vtt": lambda heard, options, task: PlainTextResponse(vtt(heard), media_type=WEBVTT),
 }
 
 

@@ -16,6 +16,7 @@ from finewhisper.serve import logs
 from finewhisper.serve.app import create_app
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.service import Service
+from finewhisper.serve.sockets import MOST_HEADER_BYTES, Sockets, affordable
 
 #: How long answers that are on their way may take once nothing runs any more.
 LAST_BYTES_S = 5
@@ -33,10 +34,13 @@ def run(config: ServeConfig) -> None:
     """
     logs.set_up(config.log_format)
     service = Service(config)
+    sockets = Sockets(affordable(config.connections, config.queue), config.header_timeout)
     settings = uvicorn.Config(
         create_app(service),
         host=config.host,
         port=config.port,
+        http=sockets.protocol,  # type: ignore[arg-type] # it is only called
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         log_config=None,
         access_log=False,
         server_header=False,

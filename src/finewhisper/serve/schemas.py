@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from finewhisper.transcript import DecodeOptions
+
+#: A client may not ask for more: each costs as much as another request.
+MOST_BEAMS = 10
 
 
 class FormOptions(BaseModel):
     """The fields of a form beside its recording; those that a server does not know are passed over, as clients send many."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class DecodingOptions(FormOptions):
+    """How the recording is decoded, where a client wants it other than by default."""
+
+    beam_size: int | None = Field(None, ge=1, le=MOST_BEAMS)
+    """Hypotheses that are kept at each step: more take longer and are sometimes better; 1 is greedy, the default."""
+    vad: bool | None = None
+    """Look for speech first and decode only that; where it is left out, as transcribe does without --vad."""
+
+    @property
+    def beams(self) -> int:
+        return self.beam_size or DecodeOptions.beam_size
 
 
 def form(options: type[FormOptions], sound: str, *, in_address: bool = False) -> dict[str, Any]:
@@ -36,7 +54,8 @@ def _in_text(field: dict[str, Any]) -> dict[str, Any]:
     kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
     if len(kinds) != 1:
         return field
-    return {**{name: value for name, value in field.items() if name not in {"anyOf", "default"}}, **kinds[0]}
+    known = {name: value for name, value in field.items() if name != "anyOf" and (name, value) != ("default", None)}
+    return {**known, **kinds[0]}
 
 
 def refusals(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

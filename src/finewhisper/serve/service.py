@@ -45,9 +45,9 @@ class Wish:
     prompt: str = ""  #: what was said before: names and spellings
     hotwords: tuple[str, ...] = ()
     temperature: float = 0.0
-    beam_size: int = 1
+    beam_size: int = DecodeOptions.beam_size
     word_timestamps: bool = False
-    vad: bool | None = None  #: None: look for speech in what is longer than 30 s
+    vad: bool | None = None  #: None: look for speech in what is longer than 30 s, and whether there is any in what is not; False: nowhere
     to_simple: bool = False  #: simplified Chinese characters
     remove_pun: bool = False  #: no punctuation
     urgent: bool = False  #: goes before everything that waits: for live captions

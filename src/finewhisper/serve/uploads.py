@@ -96,6 +96,6 @@ def _copy(sound: BinaryIO, handle: int) -> None:
 def _fields(request: Request, form: FormData) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for name, value in [*request.query_params.multi_items(), *form.multi_items()]:
-        if isinstance(value, str):
+        if isinstance(value, str) and value:  # browsers send what was left empty, too
             found.setdefault(name.removesuffix("[]"), []).append(value)
     return {name: tuple(values) for name, values in found.items()}

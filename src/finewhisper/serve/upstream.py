@@ -13,14 +13,14 @@ from pydantic import field_validator
 
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
-from finewhisper.serve.schemas import FormOptions, form, refusals
+from finewhisper.serve.schemas import DecodingOptions, form, refusals
 from finewhisper.serve.service import Service, Wish
 from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
 from finewhisper.transcript import Segment, Task, Transcript
 
 
-class UpstreamOptions(FormOptions):
+class UpstreamOptions(DecodingOptions):
     """The fields beside the recording, in the form or in the address."""
 
     to_simple: bool = True
@@ -30,19 +30,26 @@ class UpstreamOptions(FormOptions):
     task: Task = "transcribe"
     """transcribe, or translate into English."""
     language: str | None = "zh"
-    """Code of the spoken language; None or nothing detects it."""
+    """Code of the spoken language; None detects it."""
     model: str = ""
     """A model's name, where the server has several."""
 
     @field_validator("language")
     @classmethod
     def _detected(cls, language: str | None) -> str | None:
-        return None if language in {None, "", "None", "none"} else language
+        return None if language in {None, "None", "none"} else language
 
     def wish(self) -> Wish:
         named = "language" in self.model_fields_set
         return Wish(
-            self.model, self.language, self.task, to_simple=self.to_simple, remove_pun=self.remove_pun, language_is_default=not named
+            self.model,
+            self.language,
+            self.task,
+            beam_size=self.beams,
+            vad=self.vad,
+            to_simple=self.to_simple,
+            remove_pun=self.remove_pun,
+            language_is_default=not named,
         )
 
 
@@ -58,7 +65,7 @@ def routes(service: Service) -> APIRouter:
             async with received(request, service.config, "audio") as upload:
                 wish = upload.options(UpstreamOptions).wish()
                 heard = await while_connected(request, service.transcript(upload.path, wish))
-        return {"results": [_result(segment) for segment in heard.segments], "code": 0}
+        return {"results": [_result(segment) for segment in heard.segments], "text": heard.text, "code": 0}
 
     @router.post(
         "/recognition_stream",

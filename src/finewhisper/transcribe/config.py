@@ -52,7 +52,7 @@ class TranscribeConfig(Config):
     beam_size: int = Field(1, ge=1)
     """Hypotheses kept while decoding; 1 is greedy."""
     vad: bool | None = None
-    """Decode only where somebody speaks; default: in recordings longer than 30 s."""
+    """Decode only where somebody speaks; default: in recordings longer than 30 s, and shorter ones whole unless nobody speaks in them."""
 
     sequential: bool = False
     """Decode window after window, each told what was said before, in place of many at once."""

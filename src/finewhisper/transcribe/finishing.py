@@ -1,10 +1,17 @@
-"""The last touch to a clip's segments: nothing empty, times in order, no runaway repetition."""
+"""The last touch to a clip's segments: nothing empty, times in order, no runaway repetition.
+
+People repeat themselves, and announcements are repeated; a decoder that loops does too. What tells them apart stands in one window: a loop
+goes on until the tokens run out, faster than anybody speaks, or in times that follow each other like clockwork.
+"""
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby, pairwise
 
 from finewhisper.audio import Seconds
 from finewhisper.transcript import Segment, Word
@@ -13,46 +20,74 @@ from finewhisper.transcript import Segment, Word
 LOOP_RATIO = 2.4
 #: How often a phrase has to stand in a row, and how long it may be, to be a loop: anything from a syllable to a sentence.
 _TIMES, _LONGEST_UNIT = 4, 200
+#: Letters a second that nobody speaks, in scripts whose letters are sounds and in those whose characters are syllables or words.
+_FASTEST, _FASTEST_UNSPACED = 25.0, 12.0
+#: A loop's times follow one another without a pause, and each repetition takes as long as the others.
+_PAUSE_S: Seconds = 0.1
 
 
-def finish(segments: Iterable[Segment], duration_s: Seconds) -> tuple[Segment, ...]:
-    """Drop empty and looping text, and keep times monotone and inside ``duration_s``; nothing else is changed."""
-    finishing = Finishing()
-    return (*finishing.take(segments, duration_s), *finishing.rest())
+def finish(segments: Iterable[Segment], duration_s: Seconds, *, cut_off: bool = False) -> tuple[Segment, ...]:
+    """Drop empty and looping text of one window, and keep times monotone and inside ``duration_s``; nothing else is changed.
+
+    Args:
+        cut_off: the model had not come to an end when its tokens ran out.
+    """
+    return tuple(Finishing().take(segments, duration_s, cut_off=cut_off))
 
 
 class Finishing:
-    """:func:`finish` for a clip that is heard stretch by stretch: what comes out is the same wherever it is cut."""
+    """:func:`finish` for a clip that is heard window by window; what one window says again of another was said again."""
 
     def __init__(self) -> None:
-        self._run: list[tuple[Segment, Seconds]] = []  # equal texts in a row, which may turn out to be a loop; the first is given out
         self._earliest_s: Seconds = 0.0
 
-    def take(self, segments: Iterable[Segment], duration_s: Seconds) -> list[Segment]:
-        """The next segments, none of which ends after ``duration_s``; those that repeat the one before them are held back."""
-        finished = []
-        for segment in segments:
-            if not segment.text.strip():
-                continue
-            if self._run and segment.text.strip() == self._run[0][0].text.strip():
-                self._run.append((segment, duration_s))
-                continue
-            finished += self.rest()
-            self._run = [(segment, duration_s)]
-            finished.append(self._finished(segment, duration_s))
-        return finished
+    def take(self, segments: Iterable[Segment], duration_s: Seconds, *, cut_off: bool = False) -> list[Segment]:
+        """The segments of the next window, none of which ends after ``duration_s``."""
+        spoken = [segment for segment in segments if segment.text.strip()]
+        return [self._finished(segment, duration_s, cut_off=cut_off) for segment in _without_repetitions(spoken, cut_off=cut_off)]
 
-    def rest(self) -> list[Segment]:
-        """What was held back, unless it compresses as only loops do; a long sentence compresses as much when it is said twice."""
-        run, self._run = self._run, []
-        looping = len(run) >= _TIMES and compression_ratio(" ".join(segment.text for segment, _ in run)) > LOOP_RATIO
-        return [] if looping else [self._finished(segment, duration_s) for segment, duration_s in run[1:]]
-
-    def _finished(self, segment: Segment, duration_s: Seconds) -> Segment:
+    def _finished(self, segment: Segment, duration_s: Seconds, *, cut_off: bool) -> Segment:
         start_s = min(max(segment.start_s, self._earliest_s), duration_s)
         self._earliest_s = end_s = min(max(segment.end_s, start_s), duration_s)
-        text = without_loop(segment.text.strip())
+        text = segment.text.strip()
+        text = without_loop(text) if cut_off or too_fast(segment) else text
         return replace(segment, text=text, start_s=start_s, end_s=end_s, words=_words(segment.words, text, start_s, end_s))
+
+
+def _without_repetitions(segments: Sequence[Segment], *, cut_off: bool) -> list[Segment]:
+    """One of four or more equal segments in a row, where only a decoder that loops writes them."""
+    kept: list[Segment] = []
+    for _, equal in groupby(segments, key=lambda segment: segment.text.strip()):
+        run = list(equal)
+        repeats = len(run) >= _TIMES and compression_ratio(" ".join(segment.text for segment in run)) > LOOP_RATIO
+        kept += run[:1] if repeats and (cut_off or not could_be_spoken(run)) else run
+    return kept
+
+
+def could_be_spoken(segments: Sequence[Segment]) -> bool:
+    """Whether somebody could have said segments at their times.
+
+    That is, no faster than people speak, and where a text is said again and again, with a pause or not always in the same time.
+    """
+    if any(map(too_fast, segments)):
+        return False
+    gaps_s = [after.start_s - before.end_s for before, after in pairwise(segments)]
+    lengths_s = defaultdict[str, list[Seconds]](list)
+    for segment in segments:
+        lengths_s[segment.text.strip()].append(segment.end_s - segment.start_s)
+    spreads_s = [max(same) - min(same) for same in lengths_s.values() if len(same) > 1]
+    return not spreads_s or max(gaps_s) > _PAUSE_S or max(spreads_s) > _PAUSE_S
+
+
+def too_fast(segment: Segment) -> bool:
+    """Whether a text is longer than what can be said in its time."""
+    text = segment.text.strip()
+    most = _FASTEST_UNSPACED if len(text) > 1 and _UNSPACED_LETTER.search(text) else _FASTEST
+    return _letters(text) > most * max(segment.end_s - segment.start_s, 0.5)
+
+
+#: Chinese, Japanese and Thai, whose texts have no spaces.
+_UNSPACED_LETTER = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 
 
 def _words(words: Iterable[Word], text: str, start_s: Seconds, end_s: Seconds) -> tuple[Word, ...]:

@@ -12,16 +12,21 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from finewhisper.engines.base import LOGPROB_THRESHOLD
-from finewhisper.transcribe.finishing import LOOP_RATIO, compression_ratio
+from finewhisper.transcribe.finishing import LOOP_RATIO, compression_ratio, could_be_spoken
 from finewhisper.transcript import Transcript
 
 #: Five of the same phrase of two to twelve words in a row: where they are long, they compress less than LOOP_RATIO.
 _PHRASE_LOOP = re.compile(r"\b((?:\w+\W+){2,12}?)\1{4}")
 
 
-def loops(text: str) -> bool:
-    """Whether a text repeats itself as only decoders do."""
+def repeats(text: str) -> bool:
+    """Whether a text repeats itself as decoders do that loop, and people now and then."""
     return compression_ratio(text) > LOOP_RATIO or _PHRASE_LOOP.search(text.casefold() + " ") is not None
+
+
+def loops(heard: Transcript) -> bool:
+    """Whether the text of a window repeats itself as only a decoder does: without an end, or in times in which nobody speaks."""
+    return repeats(heard.text) and (heard.cut_off or not could_be_spoken(heard.segments))
 
 
 def logprob(transcript: Transcript) -> float | None:
@@ -35,6 +40,6 @@ def best(attempts: Sequence[Transcript]) -> Transcript:
 
     Else the likeliest that is no loop; else the first, which is the least by chance.
     """
-    straight = [attempt for attempt in attempts if not loops(attempt.text)]
+    straight = [attempt for attempt in attempts if not loops(attempt)]
     likely = [attempt for attempt in straight if (logprob(attempt) or 0.0) >= LOGPROB_THRESHOLD]
     return (likely or [max(straight, key=lambda attempt: logprob(attempt) or 0.0, default=attempts[0])])[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
+from finewhisper.messages import say
 from finewhisper.transcribe import guards
 from finewhisper.transcribe.finishing import Finishing
 from finewhisper.transcribe.listener import Listener, by_halves, windows_together
@@ -89,7 +90,8 @@ class Transcriber:
     Args:
         engine: a loaded model, or one's share of it.
         options: how to decode; ``options.batch_size`` windows of 30 s are decoded together, and up to four times as many shorter ones.
-        vad: whether to look for speech first and decode only that; None: for clips longer than 30 s only.
+        vad: whether to look for speech first and decode only that; None: in clips longer than 30 s, and whether there is any in shorter
+            ones, which are then decoded whole; False: decode everything.
         sequential: decode a recording window after window, each beginning where the model's times ended and told what was said before.
     """
 
@@ -160,7 +162,7 @@ class Transcriber:
             heard, given = recording.heard[given:], len(recording.heard)
             yield _transcript(recording, _finished(finishing, heard), recording.covered_s)
         _cover_the_end(recording, progress)
-        yield _transcript(recording, finishing.rest(), recording.samples / SAMPLE_RATE)
+        yield _transcript(recording, (), recording.samples / SAMPLE_RATE)
 
     def _in_stretches(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
         """Decode a recording stretch after stretch, each twice as long as the one before until batches are full."""
@@ -241,7 +243,7 @@ class Transcriber:
 
     def _again(self, job: _Job, heard: Transcript) -> _Job | None:
         """The window to be decoded once more, if its text loops: in 30 s where it had less, then by one temperature after the other."""
-        if not (self.options.fallback and guards.loops(heard.text)):
+        if not (self.options.fallback and guards.loops(heard)):
             return None
         ways = [_Way(temperature) for temperature in self.options.fallback]
         if self._frames(job.waveform) < WINDOW_FRAMES:
@@ -310,7 +312,7 @@ class Transcriber:
             if recording.language is None:
                 recording.language, recording.probability = self._detect([window])
             said = " ".join(segment.text for _, transcript in recording.heard[-_REMEMBERED:] for segment in transcript.segments)
-            previous = "" if guards.loops(said) else said  # or the loop would go on
+            previous = "" if guards.repeats(said) else said  # or the loop would go on
             job = _Job(recording, window, previous=previous)
             while again := self._again(job, transcript := self._run([job], recording.language)[0]):
                 job = again
@@ -331,8 +333,7 @@ def _advance(recording: _Recording, seconds: Seconds, progress: Progress | None)
 def _whole(recording: _Recording, progress: Progress | None) -> Transcript:
     """Put a clip's windows together, in the time of the clip."""
     _cover_the_end(recording, progress)
-    finishing = Finishing()
-    segments = [*_finished(finishing, recording.heard), *finishing.rest()]
+    segments = _finished(Finishing(), recording.heard)
     return _transcript(recording, segments, recording.samples / SAMPLE_RATE)
 
 
@@ -346,7 +347,8 @@ def _finished(finishing: Finishing, heard: list[tuple[int, Transcript]]) -> list
     segments = []
     for start, transcript in sorted(heard, key=lambda item: item[0]):
         shifted = (segment.shifted(start / SAMPLE_RATE) for segment in transcript.segments)
-        segments += finishing.take(shifted, (start + round(transcript.duration_s * SAMPLE_RATE)) / SAMPLE_RATE)
+        end_s = (start + round(transcript.duration_s * SAMPLE_RATE)) / SAMPLE_RATE
+        segments += finishing.take(shifted, end_s, cut_off=transcript.cut_off)
     return segments
 
 
@@ -357,4 +359,6 @@ def _transcript(recording: _Recording, segments: Sequence[Segment], duration_s: 
     detected = next((transcript.language_probability for transcript in heard), None)
     probability = detected if recording.probability is None else recording.probability
     well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for transcript in heard))
-    return Transcript(tuple(segments), language, duration_s, probability, well_timed)
+    silent = recording.read and recording.samples > 0 and not recording.heard
+    notices = (say("no speech was found, so nothing was decoded (--no-vad decodes all the same)"),) if silent else ()
+    return Transcript(tuple(segments), language, duration_s, probability, well_timed, notices=notices)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
-from finewhisper.transcribe.silero import CHUNK_SAMPLES, Probabilities, speech_probabilities
+from finewhisper.transcribe.silero import CHUNK_SAMPLES, Detector, Probabilities, speech_probabilities
 
 #: Speech begins at the first of these and ends below the second: a word's soft end keeps it open. Silero's own defaults.
 _ON, _OFF = 0.5, 0.35
@@ -35,6 +37,33 @@ class Span:
 def speech(waveform: Waveform) -> list[Span]:
     """The stretches of a 16 kHz waveform in which somebody speaks, padded, in order, without overlaps."""
     return spans(speech_probabilities(waveform), len(waveform))
+
+
+#: A clip in which no chunk is this likely to hold speech has none. Of 3,681 clips of real speech, one is lost (of 3.9 s); of 52 clips of
+#: noise, music, rooms and silence, 40 are known for what they are. The detector's own 0.5 would lose a few short digits more.
+ANYBODY = 0.35
+#: What very short clips need around them to be judged, and the loudness to which quiet ones are raised.
+_AROUND_S, _LEVEL = 0.5, 0.5
+#: How many chunks are judged before looking whether that is enough: half a second.
+_AT_ONCE = 16
+
+
+def anybody_speaks(waveform: Waveform) -> bool:
+    """Whether there is speech anywhere in a 16 kHz waveform, as it is or raised to a common loudness between two stretches of silence.
+
+    Most clips are decided by their first second or two, so this is far cheaper than :func:`speech`.
+    """
+    loudest = float(np.abs(waveform).max(initial=0.0))
+    if not loudest:
+        return False
+    silence = np.zeros(round(_AROUND_S * SAMPLE_RATE), dtype=np.float32)
+    return _heard(waveform) or _heard(np.concatenate([silence, waveform * np.float32(_LEVEL / loudest), silence]))
+
+
+def _heard(waveform: Waveform) -> bool:
+    detector, step = Detector(), _AT_ONCE * CHUNK_SAMPLES
+    whole = np.pad(waveform, (0, -len(waveform) % CHUNK_SAMPLES))
+    return any(detector.judge(whole[first : first + step]).max() >= ANYBODY for first in range(0, len(whole), step))
 
 
 def spans(probabilities: Probabilities, samples: int) -> list[Span]:

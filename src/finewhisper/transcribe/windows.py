@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Seconds, Waveform
-from finewhisper.transcribe.vad import Span, speech
+from finewhisper.transcribe.vad import Span, anybody_speaks, speech
 
 #: The longest window that is planned: a little silence after it tells a model that nothing is cut off there.
 LONGEST_S: Seconds = WINDOW_S - 2.0
@@ -33,15 +33,15 @@ def plan(waveform: Waveform, vad: bool | None, longest_s: Seconds = LONGEST_S) -
     """Cut a 16 kHz waveform into windows, in order: one that is longer than 30 s, into windows of up to ``longest_s``.
 
     Args:
-        vad: leave out what is not speech; None: only in clips longer than 30 s, as shorter ones fit a model as they are.
+        vad: leave out what is not speech; None: in clips longer than 30 s, while shorter ones are whole where anybody speaks in them, and
+            not decoded where nobody does; False: decode everything.
     """
     whole = Span(0, len(waveform))
     if not whole.end:
         return []
-    if vad is None:
-        vad = whole.duration_s > WINDOW_S
-    if not vad and whole.duration_s <= WINDOW_S:
-        return [whole]
+    if whole.duration_s <= WINDOW_S and not vad:
+        return [whole] if vad is False or anybody_speaks(waveform) else []
+    vad = vad is not False
     found = speech(waveform) if vad else [whole]
     return pack([piece for span in found for piece in cut_quietly(waveform, span, longest_s)], longest_s)
 

@@ -1,5 +1,7 @@
 // All recordings of this browser, newest first. Views listen for changes; nothing else writes to the store.
+// Other tabs have the same recordings: a change touches only what it names, and is told to them.
 
+import { channel, Claims } from "./claims.js";
 import { Store, surplus } from "./store.js";
 
 /**
@@ -20,25 +22,60 @@ import { Store, surplus } from "./store.js";
  * @property {import("./engines/engine.js").Wish} wish
  * @property {string} language as it was heard
  * @property {string} job
- * @property {(import("./engines/engine.js").Segment & {original?: string})[]} segments
+ * @property {Segment[]} segments
+ * @property {Segment[] | null} earlier what there was before it was transcribed again, until that is done
+ *
+ * @typedef {import("./engines/engine.js").Segment & {original?: {text: string}}} Segment
  */
 
 export class Library extends EventTarget {
   #store;
   #recordings = new Map();
   #sounds = new Map(); // of this visit, in case the store cannot keep them
+  #tellOthers = channel((message) => this.#heard(message));
+  #watched = new Set(); // what other tabs work on
+  claims = new Claims();
 
   static async open() {
     const library = new Library();
     library.#store = await Store.open();
-    for (const recording of await library.#store.recordings()) library.#recordings.set(recording.id, library.#resumed(recording));
+    const claimed = await library.claims.all();
+    for (const recording of await library.#store.recordings()) {
+      const elsewhere = inProgress(recording) && claimed.has(recording.id);
+      library.#recordings.set(recording.id, elsewhere ? { ...recording, progress: null, left: null } : resumed(recording));
+      if (elsewhere) library.#watch(recording.id);
+    }
     return library;
   }
 
-  /** What was in progress when the page was closed goes on only where the server kept it. */
-  #resumed(recording) {
-    const cut = recording.state === "working" || recording.state === "waiting";
-    return { ...recording, progress: null, left: null, state: cut ? (recording.job ? "waiting" : "stopped") : recording.state };
+  /** Look after what another tab works on, in case that is closed. */
+  async #watch(id) {
+    if (this.#watched.has(id) || !this.claims.known) return;
+    this.#watched.add(id);
+    await this.claims.over(id);
+    this.#watched.delete(id);
+    const stored = await this.#store.recording(id).catch(() => undefined);
+    if (!stored || !inProgress(stored) || this.claims.has(id)) return;
+    this.#recordings.set(id, resumed(stored));
+    this.#tell(id);
+    if (stored.job) this.dispatchEvent(new CustomEvent("resume", { detail: id }));
+  }
+
+  /** Another tab has changed something, or wants something. */
+  async #heard({ changed, stop }) {
+    if (stop) this.dispatchEvent(new CustomEvent("stop", { detail: stop }));
+    if (!changed) return;
+    const stored = await this.#store.recording(changed).catch(() => undefined);
+    if (stored && this.claims.has(changed)) return; // what this tab works on, it knows better
+    if (stored) this.#recordings.set(changed, { ...stored, progress: null, left: null });
+    else this.#recordings.delete(changed);
+    this.#tell(changed);
+    if (stored && inProgress(stored)) this.#watch(changed);
+  }
+
+  /** Whichever tab works on it shall stop. */
+  askToStop(id) {
+    this.#tellOthers({ stop: id });
   }
 
   get keeps() {
@@ -63,7 +100,7 @@ export class Library extends EventTarget {
   async add(known, sound) {
     const recording = {
       id: identity(), kind: "file", video: false, created: this.#moment(), size: sound.size, duration: null, outline: null, sound: true,
-      state: "waiting", progress: null, left: null, problem: null, language: "", job: "", segments: [], ...known,
+      state: "waiting", progress: null, left: null, problem: null, language: "", job: "", segments: [], earlier: null, ...known,
     };
     this.#sounds.set(recording.id, sound);
     this.#recordings.set(recording.id, recording);
@@ -86,9 +123,32 @@ export class Library extends EventTarget {
     if (!recording) return false;
     Object.assign(recording, changes);
     const lasting = Object.keys(changes).some((name) => name !== "progress" && name !== "left");
-    const stored = lasting && this.#write(recording);
+    const stored = lasting && this.#write(id, (kept) => ({ ...kept, ...changes }));
     this.#tell(id);
     return stored;
+  }
+
+  /**
+   * Change one segment as it was shown; another tab may have changed it meanwhile, or all of them.
+   * @param {string} id @param {Segment} shown @param {(segment: Segment) => Segment} edit
+   * @returns {Promise<{replaced: boolean, other: Segment | null}>} whether it is gone, and what another tab had made of it
+   */
+  async edit(id, shown, edit) {
+    const recording = this.#recordings.get(id);
+    const found = { replaced: false, other: null };
+    const applied = (segments) => {
+      const at = segments.findIndex(({ start, end }) => start === shown.start && end === shown.end);
+      found.replaced = at < 0;
+      if (found.replaced) return segments;
+      if (segments[at].text !== shown.text) found.other = segments[at];
+      return segments.with(at, edit(segments[at]));
+    };
+    const segments = applied(recording.segments);
+    Object.assign(recording, { segments });
+    this.#tell(id);
+    await this.#write(id, (kept) => Object.assign(recording, { segments: applied(kept.segments) }) && { ...kept, segments: recording.segments });
+    this.#tell(id);
+    return found;
   }
 
   /** @returns {Promise<Blob | null>} */
@@ -103,6 +163,7 @@ export class Library extends EventTarget {
     this.#sounds.delete(id);
     await this.#store.remove(id);
     this.#tell(id);
+    this.#tellOthers({ changed: id });
     return async () => {
       this.#recordings.set(id, recording);
       if (sound) this.#sounds.set(id, sound);
@@ -116,7 +177,10 @@ export class Library extends EventTarget {
     this.#recordings.clear();
     this.#sounds.clear();
     await this.#store.clear();
-    for (const id of gone) this.#tell(id);
+    for (const id of gone) {
+      this.#tell(id);
+      this.#tellOthers({ changed: id });
+    }
   }
 
   async #keep(recording, sound) {
@@ -127,7 +191,7 @@ export class Library extends EventTarget {
       recording.sound = this.#sounds.has(recording.id); // until the page is closed
       this.dispatchEvent(new Event("full"));
     }
-    await this.#write(recording);
+    await this.#write(recording.id);
   }
 
   async #forgetSound(id) {
@@ -136,9 +200,12 @@ export class Library extends EventTarget {
     this.change(id, { sound: false });
   }
 
-  async #write(recording) {
+  /** @param {string} id @param {(kept: Recording) => Recording} [update] of what is stored; without it, all of a recording is new */
+  async #write(id, update) {
     try {
-      await this.#store.write(recording);
+      if (update) await this.#store.change(id, update);
+      else await this.#store.write(this.#recordings.get(id));
+      this.#tellOthers({ changed: id });
       return true;
     } catch {
       this.dispatchEvent(new Event("full"));
@@ -149,6 +216,17 @@ export class Library extends EventTarget {
   #tell(id) {
     this.dispatchEvent(new CustomEvent("change", { detail: id }));
   }
+}
+
+const inProgress = ({ state }) => state === "working" || state === "waiting";
+
+/** What was in progress when the page was closed goes on only where the server kept it; an earlier text comes back, else there is as much as was heard. */
+function resumed(recording) {
+  const still = { ...recording, progress: null, left: null };
+  if (!inProgress(recording)) return still;
+  if (recording.job) return { ...still, state: "waiting" };
+  const segments = recording.earlier?.length ? recording.earlier : recording.segments;
+  return { ...still, state: "stopped", segments, earlier: null, problem: { code: "unfinished", details: "" } };
 }
 
 /** Unique in this browser; `crypto.randomUUID` is missing where the page is not served securely. */

@@ -136,6 +136,8 @@ function newOne() {
 
 function told(id) {
   const found = library.get(id);
+  if (!found) queue.stop(id); // another tab may have deleted it
+  if (!found && id === recording.id) go("");
   if (id === recording.id && found) recording.render();
   sidebar.render(recording.id ?? undefined);
   if (found) milestones(found);
@@ -184,6 +186,8 @@ async function findModels() {
 }
 
 library.addEventListener("change", ({ detail }) => told(detail));
+library.addEventListener("stop", ({ detail }) => queue.stop(detail));
+library.addEventListener("resume", ({ detail }) => queue.add(detail));
 library.addEventListener("full", () => warn({ code: "full" }));
 addEventListener("hashchange", () => {
   show();
@@ -235,6 +239,7 @@ initShortcuts({
 
 renderAll();
 document.documentElement.dataset.ready = "";
-for (const { id, state } of library.all) if (state === "waiting") queue.add(id);
+const claimed = await library.claims.all();
+for (const { id, state } of library.all) if (state === "waiting" && !claimed.has(id)) queue.add(id);
 await findModels();
 if (!library.keeps) warn({ code: "storage" });

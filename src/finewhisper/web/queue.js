@@ -3,6 +3,7 @@
 import { Problem } from "./engines/engine.js";
 import { outline } from "./audio/peaks.js";
 
+const STORE_EVERY_MS = 1000;
 const AGAIN = new Set(["busy", "stopping"]); // what passes by itself
 
 export class Queue {
@@ -23,17 +24,23 @@ export class Queue {
     const changes = { state: "waiting", problem: null, progress: null, left: null };
     this.#library.change(id, wish ? { ...changes, wish, job: "" } : changes);
     if (recording && !this.#works(id) && !this.#waiting.includes(id)) this.#waiting.push(id);
+    if (recording) this.#library.claims.claim(id);
     this.#next();
   }
 
-  /** Leave it untranscribed, or with what has been understood so far. */
+  /** Leave it untranscribed, or with what has been understood so far. @returns {boolean} whether this tab had it to do */
   stop(id) {
     const stopped = { state: "stopped", problem: null, progress: null, left: null };
-    if (this.#waiting.includes(id)) this.#library.change(id, stopped);
+    const waited = this.#waiting.includes(id);
+    if (waited) this.#library.change(id, stopped);
     this.#waiting = this.#waiting.filter((other) => other !== id);
-    if (!this.#works(id)) return;
+    if (!this.#works(id)) {
+      if (waited) this.#library.claims.release(id);
+      return waited;
+    }
     this.#current.stopper.abort();
-    this.#library.change(id, { ...stopped, job: "" }); // at once: it may be deleted next, and come back
+    this.#library.change(id, { ...stopped, job: "", earlier: null, segments: this.#library.get(id)?.segments }); // at once: it may be deleted next, and come back
+    return true;
   }
 
   /** What was stopped may take a moment to end, and may be waiting again by then. */
@@ -56,16 +63,18 @@ export class Queue {
       this.#ended(id, error);
     } finally {
       this.#current = null;
+      if (!this.#waiting.includes(id)) this.#library.claims.release(id);
     }
     this.#next();
   }
 
   #ended(id, error) {
     if (this.#current.stopper.signal.aborted) return undefined; // as `stop` left it, or waiting again
-    if (error.name === "AbortError") return this.#library.change(id, { state: "stopped", problem: null, progress: null, job: "" });
+    if (error.name === "AbortError") return this.#library.change(id, { state: "stopped", problem: null, progress: null, job: "", earlier: null });
     const { code, wait, details } = error instanceof Problem ? error : new Problem("server", { details: String(error) });
     if (!(error instanceof Problem)) console.error(error);
-    return this.#library.change(id, { state: "failed", progress: null, job: code === "offline" ? this.#library.get(id)?.job ?? "" : "", problem: { code, wait, details } });
+    const { earlier, segments } = this.#library.get(id) ?? {};
+    return this.#library.change(id, { state: "failed", progress: null, segments: earlier?.length ? earlier : segments ?? [], earlier: null, job: code === "offline" ? this.#library.get(id)?.job ?? "" : "", problem: { code, wait, details } });
   }
 
   async #persist(id, signal) {
@@ -104,8 +113,9 @@ export class Queue {
     const recording = library.get(id);
     if (!recording || signal.aborted) throw new DOMException("stopped", "AbortError");
     const left = new TimeLeft();
-    const segments = []; // an earlier text stays until the new one begins
-    library.change(id, { state: "working", problem: null });
+    const segments = []; // an earlier text stays until the new one begins, and is stored until that is done
+    let storedAt = -Infinity;
+    library.change(id, { state: "working", problem: null, earlier: recording.earlier ?? (recording.segments.length ? recording.segments : null) });
     const transcript = await this.#engine.transcribe(sound ?? new Blob(), wish, {
       signal,
       duration: recording.duration,
@@ -114,13 +124,15 @@ export class Queue {
       progress: (progress) => library.change(id, { progress, left: left.after(progress) }),
       segment: (segment) => {
         segments.push(segment);
-        library.change(id, segments.length === 1 ? { segments } : { progress: recording.progress });
+        const due = performance.now() - storedAt > STORE_EVERY_MS; // closing the page loses no more
+        if (due) storedAt = performance.now();
+        library.change(id, due ? { segments, language: recording.language } : { progress: recording.progress });
       },
     });
     const duration = recording.duration ?? transcript.duration ?? transcript.segments.at(-1)?.end ?? null;
     const accepted = recording.job;
-    const stored = library.change(id, { state: "done", progress: null, left: null, job: "", segments: transcript.segments, language: transcript.language, duration });
-    stored.then((yes) => yes && accepted && this.#engine.forget(accepted)); // not before: the page may be closed at any moment
+    const stored = library.change(id, { state: "done", progress: null, left: null, job: "", segments: transcript.segments, earlier: null, language: transcript.language, duration });
+    if ((await stored) && accepted) this.#engine.forget(accepted); // not before: the page may be closed at any moment
   }
 
   async #outline(id, sound) {

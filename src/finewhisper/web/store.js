@@ -43,8 +43,28 @@ export class Store {
     return (await this.#do("recordings", "readonly", (store) => store.getAll())) ?? [];
   }
 
+  /** @returns {Promise<import("./library.js").Recording | undefined>} */
+  async recording(id) {
+    return this.#do("recordings", "readonly", (store) => store.get(id));
+  }
+
   async write(recording) {
     await this.#do("recordings", "readwrite", (store) => store.put(recording));
+  }
+
+  /**
+   * Change what is stored, in one step: another tab may have changed other parts of it, or deleted it.
+   * @param {string} id @param {(stored: import("./library.js").Recording) => import("./library.js").Recording} update
+   * @returns {Promise<import("./library.js").Recording | undefined>} what is stored now
+   */
+  async change(id, update) {
+    let written;
+    await this.#do("recordings", "readwrite", (store) => {
+      const request = store.get(id);
+      request.onsuccess = () => request.result && store.put((written = update(request.result)));
+      return request;
+    });
+    return written;
   }
 
   /** @param {string} id @param {Blob} sound */

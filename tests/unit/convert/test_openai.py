@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finewhisper.convert import openai, tokenizer
+from finewhisper import tokenizer
+from finewhisper.convert import openai
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.convert.openai import Checkpoint, Dimensions
 from finewhisper.convert.run import Converted, run
-from finewhisper.convert.tensors import Tensors
 from finewhisper.engines import load_engine
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.model import ModelFolder
+from finewhisper.tensors import Tensors
 from finewhisper.vocabulary import Vocabulary
 
 torch = pytest.importorskip("torch")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from finewhisper.convert.tokenizer import read_tokenizer, read_tokens, rebuild
 from finewhisper.errors import ModelError
+from finewhisper.tokenizer import read_tokenizer, read_tokens, rebuild
 from finewhisper.vocabulary import Vocabulary
 
 TEXTS = [

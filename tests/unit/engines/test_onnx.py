@@ -184,5 +184,5 @@ def test_a_tokenizer_of_another_version_is_a_model_error(copy: Path, tiny_en_mod
 
 def test_without_the_library_the_extra_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"finewhisper\[onnx\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[onnx\]"):
         load(copy)

@@ -21,7 +21,8 @@ def baseline(rows: dict[int, object]) -> Baseline:
 def test_signature(evaluated: Make) -> None:
     evaluation, _ = evaluated(SAID)
     assert evaluation.signature("WER") == (
-        "WER|normalize:basic+spaces|decoding:greedy,loops:again,timestamps:no,context:trimmed+1.0s|engine:transformers float32|"
+        "WER|normalize:basic+spaces|decoding:greedy,loops:again,timestamps:no,context:trimmed+1.0s,silence:left-out|"
+        "engine:transformers float32|"
         f"finewhisper {__version__}|manifest:111111111111"
     )
 
@@ -30,7 +31,9 @@ def test_signature_says_what_differs(evaluated: Make) -> None:
     evaluation, _ = evaluated(SAID, beam_size=5, timestamps=True, limit=2, skipped=["a: b"])
     changed = replace(evaluation, setting=replace(evaluation.setting, context=Context(), languages_detected=True))
     signature = changed.signature("CER")
-    assert signature.startswith("CER|normalize:basic+spaces|decoding:beam 5,loops:again,timestamps:yes,context:from-20s,language:detected|")
+    assert signature.startswith(
+        "CER|normalize:basic+spaces|decoding:beam 5,loops:again,timestamps:yes,context:from-20s,silence:left-out,language:detected|"
+    )
     assert signature.endswith("|first:2|skipped:1")
 
 

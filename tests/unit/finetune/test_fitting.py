@@ -20,7 +20,7 @@ from finewhisper.cli import main
 from finewhisper.errors import TrainingError, UnsupportedError
 from finewhisper.finetune import fitting
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
-from finewhisper.finetune.fitting import Room, system_memory
+from finewhisper.finetune.fitting import Room
 from finewhisper.finetune.memory import Footprint, Load
 from finewhisper.finetune.run import run
 
@@ -152,19 +152,11 @@ def test_a_batch_shorter_than_a_window_is_refused(capsys: pytest.CaptureFixture[
     assert "--batch-seconds: must be 30 or more or must be 'auto', not '10'" in capsys.readouterr().err
 
 
-def test_memory_is_what_the_system_says_within_the_containers_limit(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 8000 kB\nMemFree: 1000 kB\nMemAvailable: 4000 kB\nSwapFree: 500 kB\nHugePages_Total: 0\n")
-    assert system_memory(meminfo, tmp_path) == (4_096_000, 512_000)
-    (tmp_path / "memory.current").write_text("900000\n")
-    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 200000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert system_memory(meminfo, tmp_path) == (4_096_000, 512_000)
-    (tmp_path / "memory.max").write_text("1000000\n")
-    assert system_memory(meminfo, tmp_path) == (300_000, 512_000)
-
-
-def test_memory_is_found_where_there_is_no_proc(tmp_path: Path) -> None:
-    free_bytes, swap = system_memory(tmp_path / "nothing", tmp_path)
-    assert free_bytes > GB // 10
-    assert swap == 0
+def test_a_system_that_does_not_say_how_much_memory_is_free_trains(
+    random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("finewhisper.machine.memory", lambda: None)
+    assert run(config(speech_folder, random_model, batch_seconds=120, max_steps=1)).steps == 1
+    assert "how much is free on cpu is not known here" in capfd.readouterr().err
+    with pytest.raises(UnsupportedError, match="--batch-seconds auto: this system does not say how much memory is free; give a number"):
+        run(config(speech_folder, random_model, output=speech_folder / "auto"))

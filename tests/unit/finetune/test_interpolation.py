@@ -30,7 +30,7 @@ METHODS = {
 def learnt_line(random_model: Path, options: dict[str, Any]) -> tuple[Line, ModelFolder]:
     """A model whose weights that learn have been moved at random, as training would."""
     folder = ModelFolder.open(random_model)
-    config = FinetuneConfig(model=random_model, train=Path("t.jsonl"), output=Path("o"), device="cpu", **options)
+    config = FinetuneConfig(model=random_model, train=Path("t.jsonl"), output=Path("o"), device="cpu", precision="float32", **options)
     torch.manual_seed(1)
     model = methods.adapt(methods.load_base(folder, config, torch.device("cpu")), config)
     line = Line(model, folder)

@@ -31,7 +31,7 @@ LOAD = Load(windows=4, frames=300, tokens=24, labels=48, silence=30)
 
 
 def config(**options: Any) -> FinetuneConfig:
-    return FinetuneConfig.model_validate({"model": "m", "train": "t", "output": "o", **options})
+    return FinetuneConfig.model_validate({"model": "m", "train": "t", "output": "o", "precision": "float32", **options})
 
 
 def sizes() -> WhisperConfig:

@@ -37,7 +37,7 @@ def train(random_model: Path, speech_folder: Path) -> Callable[..., Path]:
     def train(name: str = "result", **options: Any) -> Path:
         defaults = {"model": random_model, "train": speech_folder / "train.jsonl", "output": speech_folder / name}
         defaults |= {"batch_size": 2, "epochs": 3, "full_window_share": 0.0, "device": "cpu", "tracker": "none"}
-        defaults |= {"lora": {"rank": 4, "alpha": 8}, "learning_rate": 1e-2}
+        defaults |= {"lora": {"rank": 4, "alpha": 8}, "learning_rate": 1e-2, "precision": "float32"}
         return run(build(FinetuneConfig, defaults | options)).output
 
     return train
@@ -399,7 +399,7 @@ def test_what_bitsandbytes_cannot_do_here_is_said_at_once(train: Callable[..., P
 @pytest.mark.parametrize("options", [{"quantize": "8bit"}, {"optimizer": "adamw-8bit"}])
 def test_without_bitsandbytes_the_extra_is_named(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    with pytest.raises(MissingExtraError, match=r"finewhisper\[quant\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[quant\]"):
         require_supported(build(FinetuneConfig, {"model": "m", "train": "t", "output": "o"} | options), CPU)
 
 

@@ -16,7 +16,7 @@ from finewhisper.finetune import scoring
 from finewhisper.finetune.run import run
 from finewhisper.finetune.trainer import Patience
 from finewhisper.manifest import read, write
-from finewhisper.metrics import Comparison, compare
+from finewhisper.metrics import Comparison, compare, interval
 from finewhisper.text import Normalizer
 
 
@@ -47,13 +47,37 @@ def test_characters_may_be_asked_for_everywhere() -> None:
 def test_a_set_of_several_languages_counts_each_by_its_own_rules() -> None:
     """One normaliser for all, that of the first line, would not know traditional characters."""
     found = scoring.scores({"mixed": heard(("bg", "Риба!", "риба"), ("zh", "設定。", "设定"))})
-    assert found == {"macro": 0, "cer": 0}
+    assert found == {name + bound: 0 for name in ("macro", "cer") for bound in ("", "_low", "_high")}
 
 
-def test_a_single_set_has_no_name_in_its_line() -> None:
-    assert scoring.text(scoring.scores({"dev": BULGARIAN})) == "WER 25.0 %, CER 5.6 %"
-    both = scoring.text(scoring.scores({"bg": BULGARIAN, "zh": CHINESE}))
-    assert both == "macro average 37.5 % (bg: WER 25.0 %, CER 5.6 %; zh: CER 50.0 %)"
+def test_every_score_stands_beside_its_interval() -> None:
+    found = scoring.scores({"dev": CHINESE})
+    exact = interval([pair.characters for pair in CHINESE])
+    assert exact is not None
+    assert (found["cer_low"], found["cer_high"]) == (found["macro_low"], found["macro_high"]) == (exact.low, exact.high)
+    mixed = heard(*[("bg", "синя риба", "синя риба")] * 9, ("bg", "бяла риба", "рибка"))
+    assert scoring.text(scoring.scores({"dev": mixed})) == "WER 10.0 % (0.0 … 30.0), CER 6.7 % (0.0 … 20.0)"
+    both = scoring.scores({"bg": mixed, "zh": CHINESE})
+    assert scoring.text(both) == (
+        "macro average 30.0 % (25.0 … 40.0); bg: WER 10.0 % (0.0 … 30.0), CER 6.7 % (0.0 … 20.0); zh: CER 50.0 % (50.0 … 50.0)"
+    )
+    assert scoring.card(both, ["bg", "zh"]) == {
+        "macro": 30.0,
+        "macro_interval": [25.0, 40.0],
+        "sets": {"bg": {"wer": 10.0, "cer": 6.67}, "zh": {"cer": 50.0}},
+        "intervals": {"bg": {"wer": [0.0, 30.0], "cer": [0.0, 20.0]}, "zh": {"cer": [50.0, 50.0]}},
+    }
+
+
+def test_a_log_from_before_there_were_intervals_can_be_shown() -> None:
+    old = {"macro": 25.0, "wer": 25.0, "cer": 5.6}
+    assert scoring.text(old) == "WER 25.0 %, CER 5.6 %"
+    assert scoring.card(old, ["dev"]) == {
+        "macro": 25.0,
+        "macro_interval": None,
+        "sets": {"dev": {"wer": 25.0, "cer": 5.6}},
+        "intervals": {"dev": {"wer": None, "cer": None}},
+    }
 
 
 @pytest.fixture
@@ -113,12 +137,12 @@ def test_patience_counts_evaluations_from_before_a_resumption_too(macros: list[f
 )
 def test_options_that_have_no_effect_are_refused(tmp_path: Path, options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        quick_run(tmp_path, tmp_path, **options)
+        quick_run(tmp_path, Path("m"), **options)
 
 
 def test_one_manifest_needs_no_list_in_a_recipe(tmp_path: Path) -> None:
-    assert quick_run(tmp_path, tmp_path, dev="a.jsonl").dev == (Path("a.jsonl"),)
-    assert quick_run(tmp_path, tmp_path, dev=None).dev == ()
+    assert quick_run(tmp_path, Path("m"), dev="a.jsonl").dev == (Path("a.jsonl"),)
+    assert quick_run(tmp_path, Path("m"), dev=None).dev == ()
 
 
 def test_a_set_without_an_error_rate_is_refused_before_training(random_model: Path, speech_folder: Path, chinese: Path) -> None:

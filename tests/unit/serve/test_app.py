@@ -37,6 +37,9 @@ pytestmark = pytest.mark.real
 
 Start = Callable[..., TestClient]
 
+#: A server without keys answers to addresses in digits, and not to the name that the client would choose.
+HOST = "http://127.0.0.1"
+
 
 @pytest.fixture(scope="module")
 def start_for_all(quick_model: Path) -> Iterator[Start]:
@@ -44,7 +47,7 @@ def start_for_all(quick_model: Path) -> Iterator[Start]:
 
         def start(**options: Any) -> TestClient:
             service = Service(ServeConfig(model=(str(quick_model),), threads=1, **options))
-            client = TestClient(create_app(service), raise_server_exceptions=False)
+            client = TestClient(create_app(service), base_url=HOST, raise_server_exceptions=False)
             client.service = service  # type: ignore[attr-defined]
             return running.enter_context(client)
 
@@ -280,7 +283,7 @@ def test_docs_come_from_this_server_alone(client: TestClient):
 
 def test_several_models_of_which_one_knows_languages(quick_model: Path, quick_base_model: Path, jfk: Path):
     service = Service(ServeConfig(model=(str(quick_model), f"many={quick_base_model}"), threads=1))
-    with TestClient(create_app(service)) as client:
+    with TestClient(create_app(service), base_url=HOST) as client:
         assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["quick", "many"]
         assert service.models.loaded == ("quick",)
 

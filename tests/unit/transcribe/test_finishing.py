@@ -89,12 +89,37 @@ def test_whatever_comes_in_times_run_forward_inside_the_clip(pieces: list[tuple[
     assert all(segment.text == segment.text.strip() != "" for segment in finished)
 
 
-@given(
-    texts=st.lists(st.sampled_from(["yes", "no " * 20, "Thank you for watching. ", ""]), max_size=40),
-    cut=st.integers(0, 40),
-)
-def test_what_is_finished_does_not_depend_on_where_it_is_cut(texts: list[str], cut: int):
-    segments = [Segment(text, 0.9 * index, 0.9 * index + 1.0) for index, text in enumerate(texts)]
+SENTENCE = "The next train to the city stops at all stations."
+
+
+def repeated(*times_s: tuple[float, float], text: str = SENTENCE) -> list[Segment]:
+    return [Segment(text, start_s, end_s) for start_s, end_s in times_s]
+
+
+def test_what_is_said_again_in_other_windows_stays():
+    """Six announcements, each in a window of its own, were taken for one."""
     finishing = Finishing()
-    pieces = [*finishing.take(segments[:cut], 30.0), *finishing.take(segments[cut:], 30.0), *finishing.rest()]
-    assert tuple(pieces) == finish(segments, 30.0)
+    heard = [segment for at_s in range(6) for segment in finishing.take(repeated((30.0 * at_s, 30.0 * at_s + 3)), 30.0 * at_s + 4)]
+    assert [segment.text for segment in heard] == [SENTENCE] * 6
+
+
+def test_what_is_said_again_in_one_window_with_pauses_or_at_another_pace_stays():
+    pauses = repeated((0.0, 3.0), (5.0, 8.0), (10.0, 13.0), (15.0, 18.0), (20.0, 23.0))
+    pace = repeated((0.0, 3.0), (3.0, 6.2), (6.2, 9.0), (9.0, 12.5))
+    assert len(finish(pauses, 30.0)) == 5
+    assert len(finish(pace, 30.0)) == 4
+
+
+def test_a_loop_shows_in_its_end_its_speed_or_its_clockwork():
+    pauses = repeated((0.0, 3.0), (5.0, 8.0), (10.0, 13.0), (15.0, 18.0))
+    assert len(finish(pauses, 30.0, cut_off=True)) == 1, "the tokens ran out"
+    assert len(finish(repeated((0.0, 1.0), (2.0, 3.0), (4.0, 5.0), (6.0, 7.0)), 30.0)) == 1, "49 letters in a second"
+    assert len(finish(repeated((0.0, 3.0), (3.0, 6.0), (6.0, 9.0), (9.0, 12.0)), 30.0)) == 1, "3.00 s each, without a pause"
+
+
+def test_a_loop_within_a_segment_is_cut_where_nobody_could_have_said_it():
+    looping = "Thank you. " * 40
+    assert finish([Segment(looping, 0.0, 5.0)], 5.0)[0].text == "Thank you."
+    assert finish([Segment(looping, 0.0, 30.0)], 30.0, cut_off=True)[0].text == "Thank you."
+    assert finish([Segment(looping, 0.0, 30.0)], 30.0)[0].text == looping.strip(), "the model ended it, and half a minute is enough"
+    assert finish([Segment("谢谢大家" * 60, 0.0, 10.0)], 10.0)[0].text == "谢谢大家"

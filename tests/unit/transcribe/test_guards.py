@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finewhisper.transcribe.guards import best, loops
+from finewhisper.transcribe.guards import best, loops, repeats
 from finewhisper.transcript import Segment, Transcript
 
 
@@ -18,7 +18,11 @@ from finewhisper.transcript import Segment, Transcript
     ],
 )
 def test_loops(text: str):
-    assert loops(text)
+    """Where the tokens ran out, or nobody could say so much in the time; with time enough, somebody may have said it."""
+    assert repeats(text)
+    assert loops(Transcript((Segment(text, 0.0, 30.0),), "en", 30.0, cut_off=True))
+    assert loops(Transcript((Segment(text, 0.0, 2.0),), "en", 2.0))
+    assert not loops(Transcript((Segment(text, 0.0, 30.0),), "en", 30.0))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,8 @@ def test_loops(text: str):
     ],
 )
 def test_what_people_say_is_no_loop(text: str):
-    assert not loops(text)
+    assert not repeats(text)
+    assert not loops(Transcript((Segment(text, 0.0, 0.1),), "en", 0.1, cut_off=True))
 
 
 def heard(text: str, logprob: float | None) -> Transcript:

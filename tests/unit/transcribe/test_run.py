@@ -21,7 +21,7 @@ from finewhisper.errors import AudioError, DiskFullError, StorageError, UsageErr
 from finewhisper.transcribe import reels
 from finewhisper.transcribe import run as module
 from finewhisper.transcribe.config import TranscribeConfig
-from finewhisper.transcribe.guards import loops
+from finewhisper.transcribe.guards import repeats
 from finewhisper.transcribe.run import run
 
 pytestmark = pytest.mark.real
@@ -119,7 +119,7 @@ def test_sound_without_speech_makes_no_loops(blips: Path, tiny_en_ct2_model: Pat
     files = (*map(str, sounds), str(blips / "a.wav"))
     run(TranscribeConfig(files=files, model=tiny_en_ct2_model, output=tmp_path, format=("json",), precision="int8", device="cpu"))
     texts = [json.loads((tmp_path / f"{Path(file).stem}.json").read_text())["text"] for file in files]
-    assert not [text for text in texts if loops(text) or len(text) > 200]
+    assert not [text for text in texts if repeats(text) or len(text) > 200]
 
 
 def test_memory_does_not_grow_with_a_recording(

@@ -23,11 +23,14 @@ from finewhisper.model import Context, ModelFolder
 from finewhisper.text import Normalizer
 from finewhisper.transcribe import reels
 from finewhisper.transcribe import transcriber as module
-from finewhisper.transcribe.guards import loops
+from finewhisper.transcribe.guards import repeats
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
 
 pytestmark = pytest.mark.real
+
+#: What is told where nobody speaks.
+SILENT = ("no speech was found, so nothing was decoded (--no-vad decodes all the same)",)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def reading(engine: Engine, data: Path) -> Transcript:
 
 def test_clips_of_any_length_keep_their_order(quick: Engine, batches: list[list[float]]):
     clips = [tone(seconds) for seconds in (0.6, 5.0, 0.9, 0.2, 3.0)]
-    transcripts = list(Transcriber(quick, DecodeOptions(timestamps=False)).transcribe_clips(clips))
+    transcripts = list(Transcriber(quick, DecodeOptions(timestamps=False), vad=False).transcribe_clips(clips))
     assert [transcript.duration_s for transcript in transcripts] == [0.6, 5.0, 0.9, 0.2, 3.0]
     assert batches == [[5.0], [3.0], [0.9, 0.6], [0.2]]  # like contexts together, the longest first
 
@@ -108,7 +111,7 @@ def test_clips_of_any_length_keep_their_order(quick: Engine, batches: list[list[
 def test_a_batch_holds_no_more_than_it_may(quick: Engine, batches: list[list[float]]):
     """Four times as many short windows as long ones, and twice as many of half the length."""
     options = DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1)
-    list(Transcriber(quick, options).transcribe_clips([*[tone(1.0)] * 9, *[tone(14.0)] * 5]))
+    list(Transcriber(quick, options, vad=False).transcribe_clips([*[tone(1.0)] * 9, *[tone(14.0)] * 5]))
     assert batches == [[14.0] * 4, [14.0], [1.0] * 8, [1.0]]
 
 
@@ -145,7 +148,7 @@ def test_what_one_worker_fails_on_stops_all(tiny_en_ct2_model: Path, monkeypatch
 
     monkeypatch.setattr(pair, "transcribe", broken)
     with pytest.raises(UsageError, match="not this one"):
-        list(Transcriber(pair, DecodeOptions(batch_size=1)).transcribe_clips([tone(20.0)] * 12))
+        list(Transcriber(pair, DecodeOptions(batch_size=1), vad=False).transcribe_clips([tone(20.0)] * 12))
     assert len(calls) <= 4  # two that ran, one that waited, and one begun meanwhile
 
 
@@ -163,7 +166,7 @@ def test_clips_are_read_only_a_stretch_ahead(quick: Engine):
             yield clip
 
     options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
-    assert sum(1 for _ in Transcriber(quick, options).transcribe_clips(clips())) == 24
+    assert sum(1 for _ in Transcriber(quick, options, vad=False).transcribe_clips(clips())) == 24
     assert 2 <= most <= 2 * 30 / 10 + 2
 
 
@@ -178,7 +181,7 @@ def test_a_huge_batch_is_not_waited_for(quick: Engine, monkeypatch: pytest.Monke
             yield tone(10.0)
 
     options = DecodeOptions(timestamps=False, batch_size=100_000, max_tokens_per_second=0.1)
-    next(Transcriber(quick, options).transcribe_clips(clips()))
+    next(Transcriber(quick, options, vad=False).transcribe_clips(clips()))
     assert len(read) == 4
 
 
@@ -191,17 +194,17 @@ def test_transcripts_come_while_clips_are_still_being_read(quick: Engine):
             yield tone(10.0)
 
     options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
-    next(Transcriber(quick, options).transcribe_clips(clips()))
+    next(Transcriber(quick, options, vad=False).transcribe_clips(clips()))
     assert len(read) < 24
 
 
 def test_an_unused_run_reads_nothing(quick: Engine):
-    assert list(Transcriber(quick).transcribe_clips([])) == []
+    assert list(Transcriber(quick, vad=False).transcribe_clips([])) == []
 
 
 def test_a_model_that_has_learnt_short_contexts_gets_short_windows(quick: Engine, data: Path, batches: list[list[float]]):
     waveform, _ = longform(data, "bush_election_day", 60.0)
-    Transcriber(quick, DecodeOptions(timestamps=False, max_tokens_per_second=0.1)).transcribe(waveform)
+    Transcriber(quick, DecodeOptions(timestamps=False, max_tokens_per_second=0.1), vad=False).transcribe(waveform)
     windows = [length for batch in batches for length in batch]
     assert 5 <= len(windows) <= 12
     assert max(windows) <= 10.0
@@ -210,7 +213,7 @@ def test_a_model_that_has_learnt_short_contexts_gets_short_windows(quick: Engine
 def test_silence_of_any_length_is_an_empty_transcript(engine: Engine, batches: list[list[float]]):
     covered: list[float] = []
     transcript = Transcriber(engine).transcribe(np.zeros(16_000 * 40, dtype=np.float32), progress=covered.append)
-    assert transcript == Transcript((), "", 40.0)
+    assert transcript == Transcript((), "", 40.0, notices=SILENT)
     assert batches == []
     assert covered == [40.0]
 
@@ -221,6 +224,23 @@ def test_without_detection_silence_is_decoded_too(quick: Engine, batches: list[l
     assert sum(map(sum, batches)) == pytest.approx(40.0, abs=0.2)
 
 
+@pytest.mark.parametrize("sound", ["silence", "noise", "tone"])
+def test_no_text_is_invented_where_nobody_speaks(engine: Engine, batches: list[list[float]], sound: str):
+    """A check that is on without being asked for, also in clips that fit the model as they are."""
+    rng = np.random.default_rng(0)
+    clip = {"silence": np.zeros(48_000), "noise": 0.1 * rng.standard_normal(48_000), "tone": tone(3.0)}[sound].astype(np.float32)
+    assert Transcriber(engine).transcribe(clip) == Transcript((), "", 3.0, notices=SILENT)
+    assert batches == []
+
+
+def test_clips_with_speech_are_decoded_whole(engine: Engine, data: Path, batches: list[list[float]]):
+    clip = audio.read(data / "en_misc" / "audio" / "jfk.opus")
+    heard = Transcriber(engine).transcribe(clip)
+    assert heard == Transcriber(engine, vad=False).transcribe(clip)
+    assert heard.notices == ()
+    assert batches == [[pytest.approx(len(clip) / 16_000)]] * 2
+
+
 def test_detection_can_be_asked_for_short_clips(engine: Engine, batches: list[list[float]]):
     assert Transcriber(engine, vad=True).transcribe(tone(3.0)).segments == ()
     assert batches == []
@@ -228,12 +248,12 @@ def test_detection_can_be_asked_for_short_clips(engine: Engine, batches: list[li
 
 def test_languages_must_be_as_many_as_clips(quick: Engine):
     with pytest.raises(ValueError, match="shorter"):
-        list(Transcriber(quick).transcribe_clips([tone(1.0)] * 2, languages=["en"]))
+        list(Transcriber(quick, vad=False).transcribe_clips([tone(1.0)] * 2, languages=["en"]))
 
 
 def test_an_unknown_language_is_refused_before_anything_is_decoded(quick: Engine, batches: list[list[float]]):
     with pytest.raises(UsageError, match="klingon"):
-        Transcriber(quick).transcribe(tone(1.0), language="klingon")
+        Transcriber(quick, vad=False).transcribe(tone(1.0), language="klingon")
     assert batches == []
 
 
@@ -294,7 +314,7 @@ def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, 
     clips = [audio.read(data / "en_misc" / "audio" / f"{name}.opus") for name in ("LJ001-0011", "LJ001-0010")]
     options = DecodeOptions(timestamps=False)
     greedy = quick.transcribe(clips, options)
-    assert [loops(transcript.text) for transcript in greedy] == [True, False]
+    assert [repeats(transcript.text) for transcript in greedy] == [True, False]
     ways: list[tuple[float, bool, int]] = []
     original = quick.transcribe
 
@@ -303,11 +323,19 @@ def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, 
         return original(waveforms, options)
 
     monkeypatch.setattr(quick, "transcribe", spy)
-    first, second = Transcriber(quick, options).transcribe_clips(clips)
-    assert not loops(first.text)
+    first, second = Transcriber(quick, options, vad=False).transcribe_clips(clips)
+    assert not repeats(first.text)
     assert second == greedy[1]
     assert ways[-1] == (0.0, True, 1)  # alone, in 30 s, which helps
     assert [way for way in ways if way[1]] == ways[-1:]
+
+
+def test_a_sentence_that_is_really_said_again_and_again_is_kept(engine: Engine, data: Path):
+    """As announcements are: six of them became one."""
+    sentence = audio.read(data / "en_misc" / "audio" / "jfk.opus")  # 11 s: And so, my fellow Americans, …
+    pause = np.zeros(16_000 * 13, dtype=np.float32)  # so that each has a window of its own
+    text = Transcriber(engine).transcribe(np.concatenate([sentence, pause] * 6)).text
+    assert text.count("my fellow Americans") == 6
 
 
 def test_what_loops_in_30_s_too_is_decoded_by_chance(quick: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -319,13 +347,13 @@ def test_what_loops_in_30_s_too_is_decoded_by_chance(quick: Engine, monkeypatch:
         return [Transcript((Segment("and so " * 40, 0.0, 1.0),), "en", 1.0)]
 
     monkeypatch.setattr(quick, "transcribe", looping)
-    Transcriber(quick).transcribe(tone(1.0))
+    Transcriber(quick, vad=False).transcribe(tone(1.0))
     assert ways == [(0.0, False), (0.0, True), *((temperature, True) for temperature in DecodeOptions().fallback)]
     ways.clear()
-    Transcriber(quick).transcribe(tone(29.8))  # hears 30 s from the first
+    Transcriber(quick, vad=False).transcribe(tone(29.8))  # hears 30 s from the first
     assert ways == [(0.0, False), *((temperature, True) for temperature in DecodeOptions().fallback)]
     ways.clear()
-    Transcriber(quick, DecodeOptions(fallback=())).transcribe(tone(1.0))
+    Transcriber(quick, DecodeOptions(fallback=()), vad=False).transcribe(tone(1.0))
     assert ways == [(0.0, False)]
 
 
@@ -340,8 +368,8 @@ def test_ten_minutes_of_speech_silence_and_noise_have_no_loops(engine: Engine, d
             break
     transcript = Transcriber(engine).transcribe(np.concatenate(parts)[: 600 * 16_000])
     assert len(transcript.text) > 2_000
-    assert not [segment.text for segment in transcript.segments if loops(segment.text)]
-    assert not loops(transcript.text)
+    assert not [segment.text for segment in transcript.segments if repeats(segment.text)]
+    assert not repeats(transcript.text)
     texts = [segment.text for segment in transcript.segments]
     assert not any(len(set(texts[index : index + 4])) == 1 for index in range(len(texts) - 3))
 
@@ -358,7 +386,7 @@ def test_where_memory_does_not_hold_a_batch_smaller_ones_are_tried(
         return original(features, *rest)
 
     monkeypatch.setattr(quick, "_generate", small)
-    transcriber = Transcriber(quick, DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1))
+    transcriber = Transcriber(quick, DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1), vad=False)
     assert len(list(transcriber.transcribe_clips([tone(1.0)] * 9))) == 9
     assert [len(batch) for batch in batches] == [8, 4, 2, 2, 4, 2, 2, 1]
     assert "memory does not hold 8 windows" in capsys.readouterr().err
@@ -375,7 +403,7 @@ def test_memory_for_features_is_memory_too(quick: Engine, batches: list[list[flo
 
     monkeypatch.setattr(base.np, "stack", small)
     options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
-    assert len(list(Transcriber(quick, options).transcribe_clips([tone(1.0)] * 4))) == 4
+    assert len(list(Transcriber(quick, options, vad=False).transcribe_clips([tone(1.0)] * 4))) == 4
     assert [len(batch) for batch in batches] == [4, 2, 2]
 
 
@@ -394,7 +422,7 @@ def test_where_memory_does_not_hold_one_window_the_message_says_what_to_do(quick
 
     monkeypatch.setattr(quick, "_generate", full)
     with pytest.raises(MemoryLimitError, match="smaller --batch-size, an int8 copy or a smaller model"):
-        Transcriber(quick).transcribe(tone(1.0))
+        Transcriber(quick, vad=False).transcribe(tone(1.0))
 
 
 def test_a_recording_in_pieces_is_heard_like_the_whole(engine: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
@@ -469,7 +497,7 @@ def test_parts_of_what_is_decoded_in_turn(engine: Engine, data: Path):
 
 
 def test_parts_of_silence_and_of_a_short_clip(engine: Engine, data: Path):
-    assert list(Transcriber(engine).parts(np.zeros(16_000 * 40, dtype=np.float32))) == [Transcript((), "", 40.0)]
+    assert list(Transcriber(engine).parts(np.zeros(16_000 * 40, dtype=np.float32))) == [Transcript((), "", 40.0, notices=SILENT)]
     clip = audio.read(data / "en_misc" / "audio" / "jfk.opus")
     first, last = Transcriber(engine).parts(clip)
     assert first == Transcriber(engine).transcribe(clip)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from finewhisper.convert.verify import generated_clip
 from finewhisper.transcribe import windows
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import LONGEST_S, cut_quietly, left_over, pack, plan
@@ -33,9 +34,13 @@ def speaking(monkeypatch: pytest.MonkeyPatch, *times_s: tuple[float, float]) -> 
     monkeypatch.setattr(windows, "speech", lambda waveform: at(*times_s))
 
 
-def test_a_clip_that_fits_is_one_window_and_is_not_searched_for_speech():
-    assert plan(noise(30.0), None) == at((0, 30))
-    assert plan(noise(0.01), None) == at((0, 0.01))
+def test_a_clip_that_fits_is_one_window_unless_nobody_speaks_in_it():
+    voice = generated_clip().waveform
+    assert plan(voice, None) == at((0, 4))
+    assert plan(voice[: RATE // 2], None) == at((0, 0.5))
+    assert plan(noise(30.0), None) == []
+    assert plan(noise(30.0), False) == at((0, 30))
+    assert plan(noise(0.01), False) == at((0, 0.01))
     assert plan(np.zeros(0, dtype=np.float32), None) == []
 
 

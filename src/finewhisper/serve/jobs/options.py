@@ -12,7 +12,7 @@ from finewhisper.audio import Seconds
 from finewhisper.cues import Layout
 from finewhisper.serve.jobs.results import restored
 from finewhisper.serve.jobs.store import Job
-from finewhisper.serve.schemas import FormOptions
+from finewhisper.serve.schemas import DecodingOptions
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
 from finewhisper.vocabulary import language_code
@@ -22,7 +22,7 @@ from finewhisper.writers import WRITERS
 RESULT_FORMATS = {"json": "json", "text": "txt", "srt": "srt", "vtt": "vtt"}
 
 
-class JobOptions(FormOptions):
+class JobOptions(DecodingOptions):
     """The fields beside a job's recording."""
 
     model: str = ""
@@ -33,7 +33,7 @@ class JobOptions(FormOptions):
     """transcribe, or translate into English."""
     prompt: str = ""
     """What was said before: names and spellings to use."""
-    temperature: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Above 0 the text is drawn by chance."""
     timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
     """With word, the result has the time of each word."""
@@ -61,6 +61,8 @@ class JobOptions(FormOptions):
             self.task,
             self.prompt,
             temperature=self.temperature,
+            beam_size=self.beams,
+            vad=self.vad,
             word_timestamps="word" in self.timestamp_granularities,
             to_simple=self.to_simple,
             remove_pun=self.remove_pun,

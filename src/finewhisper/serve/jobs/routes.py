@@ -15,12 +15,12 @@ from finewhisper.serve.jobs.options import JobOptions, shown, written
 from finewhisper.serve.jobs.runner import Runner
 from finewhisper.serve.jobs.store import Job
 from finewhisper.serve.keys import Keys, bearer
-from finewhisper.serve.openai import refusal
+from finewhisper.serve.openai import SUBRIP, WEBVTT, refusal
 from finewhisper.serve.schemas import form, refusals
 from finewhisper.serve.service import Service
 from finewhisper.serve.uploads import received
 
-_TYPES = {"json": "application/json", "text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
+_TYPES = {"json": "application/json", "text": "text/plain", "srt": SUBRIP, "vtt": WEBVTT}
 _RESULT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The job, or its result in the form that was asked for.", "content": {kind: {} for kind in _TYPES.values()}},
     409: {"description": "There is no result."},

@@ -1,13 +1,18 @@
 """Jobs on disk: a table in SQLite, and each recording in a file that is named after its job.
 
 Every change is written before it is told, so whatever ends the process, the next one finds all jobs. A job that was being worked on is
-begun again.
+begun again. One that was in work at three abrupt ends is tried once more while no other job runs; where that ends the process too, it has
+failed, but its recording is kept as long as the job is.
+
+The folder may hold other things. The database is opened only where it is of our making, and only files in a folder of ours with names of
+our form are ever deleted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -25,8 +30,16 @@ from finewhisper.files import storage_errors
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
-#: A job whose work has ended the process so often is at fault itself.
+#: A job that was in work at so many abrupt ends may be at fault itself, and gets one more start, without company.
 MOST_STARTS = 3
+#: "fwjb": what SQLite notes in the header of a database of ours.
+_APPLICATION = 0x66776A62
+#: Where recordings are, below the folder that the user names: a name that nobody has for something else.
+_SPOOL = "finewhisper-recordings"
+#: Where they were before; what waits there is taken over, nothing else is touched.
+_EARLIER_SPOOL = "recordings"
+_DATABASE = "jobs.sqlite"
+_NAME = re.compile("[0-9a-f]{32}")
 
 _TABLE = """
 create table if not exists jobs (
@@ -88,21 +101,26 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._spool = folder / "recordings"
+        self._spool = folder / _SPOOL
         with storage_errors(folder):
-            self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(folder / "jobs.sqlite", timeout=_PATIENCE_S, check_same_thread=False, isolation_level=None)
+        database = folder / _DATABASE
+        self._database = sqlite3.connect(database, timeout=_PATIENCE_S, check_same_thread=False, isolation_level=None)
         try:
+            _require_ours(self._database)
             self._database.execute("pragma locking_mode = exclusive")  # until it is closed, or the process ends
             self._database.execute("pragma journal_mode = wal")
             self._database.execute("pragma synchronous = full")
+            self._database.execute(f"pragma application_id = {_APPLICATION}")
             self._database.execute(_TABLE)
             self._database.execute(_INDEX)
-            self._recover()
+            with storage_errors(folder):
+                self._spool.mkdir(exist_ok=True, mode=0o700)
+                self._recover(folder / _EARLIER_SPOOL)
         except (sqlite3.Error, StorageError) as error:
             self._database.close()
-            reason = "another server uses it; give each its own" if "locked" in str(error) else f"jobs.sqlite: {error.__cause__ or error}"
+            reason = "another server uses it; give each its own" if "locked" in str(error) else f"{_DATABASE}: {error.__cause__ or error}"
             raise StorageError(f"--jobs.folder: {folder}: {reason}") from error
 
     def close(self) -> None:
@@ -150,10 +168,11 @@ class Store:
         return {state: found.get(state, 0) for state in get_args(State)}
 
     def start(self) -> Job | None:
-        """The oldest job that waits, which is running from now on."""
+        """The oldest job that waits, which is running from now on; None also while one that must not have company has to wait, or runs."""
         with self._lock, _sqlite_errors(), self._transaction():
-            row = self._database.execute("select id from jobs where state = 'queued' order by created limit 1").fetchone()
-            if row is None:
+            row = self._database.execute("select id, starts from jobs where state = 'queued' order by created limit 1").fetchone()
+            running = self._database.execute("select starts from jobs where state = 'running'").fetchall()
+            if row is None or any(starts > MOST_STARTS for (starts,) in running) or (running and row[1] >= MOST_STARTS):
                 return None
             changes = "state = 'running', started = ?, starts = starts + 1, progress = 0"
             self._database.execute(f"update jobs set {changes} where id = ?", (time.time(), row[0]))  # noqa: S608 - no text of a client's
@@ -183,11 +202,11 @@ class Store:
 
     def remove(self, job: str) -> None:
         """Forget a job that is over."""
-        self._write("delete from jobs where id = ? and state not in ('queued', 'running')", job)
+        self._forget("id = ? and state not in ('queued', 'running')", job)
 
     def expire(self, before: Seconds) -> None:
         """Forget what was over before a time."""
-        self._write("delete from jobs where finished < ?", before)
+        self._forget("finished < ?", before)
 
     def untold(self) -> list[Job]:
         """Jobs that are done or failed, and whose webhook has not been called."""
@@ -197,15 +216,26 @@ class Store:
         """The webhook of a job was called, or will not be."""
         self._write("update jobs set told = 1 where id = ?", job)
 
-    def _recover(self) -> None:
+    def _forget(self, condition: str, value: Any) -> None:
+        """Delete jobs, and first the recordings that some of them still have."""
+        with self._lock, _sqlite_errors():
+            rows = self._database.execute(f"select id from jobs where {condition}", (value,)).fetchall()  # noqa: S608 - as above
+        for (job,) in rows:
+            self.recording(job).unlink(missing_ok=True)
+        self._write(f"delete from jobs where {condition}", value)  # noqa: S608 - as above
+
+    def _recover(self, earlier: Path) -> None:
         """What the last process left: jobs in work, and recordings of jobs that were never queued."""
-        message = json.dumps({"type": "server_error", "message": f"the server ended {MOST_STARTS} times while it worked on this"})
-        failed = "update jobs set state = 'failed', finished = ?, error = ? where state = 'running' and starts >= ?"
+        message = json.dumps({"type": "server_error", "message": _AT_FAULT})
+        failed = "update jobs set state = 'failed', finished = ?, error = ? where state = 'running' and starts > ?"
         self._write(failed, time.time(), message, MOST_STARTS)
         self._write("update jobs set state = 'queued', progress = 0 where state = 'running'")
-        kept = {job.id for job in self._jobs("state = 'queued'")}
+        kept = {job.id for job in self._jobs(f"state = 'queued' or (state = 'failed' and starts > {MOST_STARTS})", columns=_BRIEF)}
+        for job in kept:
+            if _NAME.fullmatch(job) and not self.recording(job).exists() and (earlier / job).is_file():
+                (earlier / job).rename(self.recording(job))
         for path in self._spool.iterdir():
-            if path.name not in kept:
+            if _NAME.fullmatch(path.name) and path.name not in kept and path.is_file() and not path.is_symlink():
                 path.unlink()
 
     def _one(self, condition: str, *values: Any) -> Job:
@@ -237,6 +267,23 @@ class Store:
             raise
 
 
+_AT_FAULT = (
+    f"the server ended {MOST_STARTS + 1} times while it worked on this recording, the last time while no other job ran; the recording is "
+    "kept as long as this job is: convert it to another format, or cut it, and hand it in again, or tell whoever runs the server"
+)
+
+
+def _require_ours(database: sqlite3.Connection) -> None:
+    """Refuse a database of somebody else before anything in it is changed. Raises: StorageError."""
+    (application,) = database.execute("pragma application_id").fetchone()
+    tables = {name for (name,) in database.execute("select name from sqlite_master where type in ('table', 'view')")}
+    columns = {row[1] for row in database.execute("pragma table_info(jobs)")}
+    ours = not tables or (tables == {"jobs"} and set(_COLUMNS) <= columns)
+    if application not in {0, _APPLICATION} or not ours:
+        told = ", ".join(sorted(tables)[:3]) or f"application {application:#x}"
+        raise StorageError(f"this database is not of finewhisper's making (it holds {told}); choose another folder")
+
+
 @contextmanager
 def _sqlite_errors() -> Iterator[None]:
     """A full disk, most of the time."""
@@ -247,9 +294,10 @@ def _sqlite_errors() -> Iterator[None]:
 
 
 def _on_disk(path: Path) -> None:
-    """Have a file and its name written before anything is that counts on it."""
-    for part in (path, path.parent):
-        handle = os.open(part, os.O_RDONLY)
+    """Have a file and its name written before anything is that counts on it; Windows opens no folders, and writes names by itself."""
+    posix = os.name == "posix"
+    for part in (path, path.parent) if posix else (path,):
+        handle = os.open(part, os.O_RDONLY if posix else os.O_RDWR)
         try:
             os.fsync(handle)
         finally:

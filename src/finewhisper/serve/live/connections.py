@@ -9,13 +9,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, KeyRefusedError, TooLargeError, fault
+from finewhisper.serve.hosts import Visitors
 from finewhisper.serve.keys import Keys
 from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.service import Service
@@ -34,9 +34,9 @@ PROTOCOL = "finewhisper"
 class Connections:
     """The live sockets of a server."""
 
-    def __init__(self, service: Service, keys: Keys) -> None:
-        self.service, self.config, self._keys = service, service.config.live, keys
-        logging.getLogger("uvicorn.error").addFilter(_without_query)
+    def __init__(self, service: Service, keys: Keys, visitors: Visitors) -> None:
+        self.service, self.config, self._keys, self._visitors = service, service.config.live, keys, visitors
+        logging.getLogger("uvicorn.error").addFilter(_tamed)
 
     @contextmanager
     def place(self, socket: WebSocket) -> Iterator[None]:
@@ -44,11 +44,11 @@ class Connections:
 
         Raises:
             KeyRefusedError: it brings no key, or a wrong one.
-            UsageError: it was opened by a page of another origin that may not call the server.
+            ForeignHostError, ForeignOriginError: as :meth:`finewhisper.serve.hosts.Visitors.check`.
             BusyError: there is none left.
             ClosingError: the server is shutting down.
         """
-        self._check_origin(socket)
+        self._visitors.check(socket)
         if not self._keys.accepts(_key(socket)):
             raise KeyRefusedError('this server asks for an API key: send the header "Authorization: Bearer KEY", or ?key=KEY')
         if self.service.closing:
@@ -70,14 +70,6 @@ class Connections:
         """Why a socket is closed whose sound was all heard."""
         return RESTART if self.service.closing else NORMAL
 
-    def _check_origin(self, socket: WebSocket) -> None:
-        """Browsers let any page open a socket to any server, and only say which page it was."""
-        origin = socket.headers.get("origin")
-        allowed = self.service.config.cors_origins
-        if origin is None or origin in allowed or "*" in allowed or urlsplit(origin).netloc == socket.headers.get("host"):
-            return
-        raise UsageError(f"pages of {origin} may not call this server; start it with --cors-origins {origin}")
-
 
 def _key(socket: WebSocket) -> str:
     """From the header, or where browsers can put it: in the address, or among OpenAI's subprotocols."""
@@ -98,10 +90,12 @@ def _decoded(key: str) -> str:
         return ""
 
 
-def _without_query(record: logging.LogRecord) -> bool:
-    """uvicorn logs the address of every socket, and a key may be in it."""
+def _tamed(record: logging.LogRecord) -> bool:
+    """uvicorn logs the address of every socket, and a key may be in it; and it takes text that is no UTF-8 for a defect of ours."""
     if isinstance(record.args, tuple):
         record.args = tuple(value.partition("?")[0] if isinstance(value, str) else value for value in record.args)
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
     return True
 
 
@@ -155,7 +149,7 @@ class Messages:
 
     async def send(self, content: dict[str, Any]) -> None:
         """Send an object. Raises: ClientGoneError where the client does not take it."""
-        text = json.dumps(content, ensure_ascii=False)
+        text = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace").decode()  # half a surrogate pair is not UTF-8
         try:
             await asyncio.wait_for(self._socket.send_text(text), self._config.send_timeout_s)
         except asyncio.TimeoutError:
@@ -187,6 +181,10 @@ def closing_code(error: Exception) -> int:
 def _object(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
+        if "\\u" in text:  # only an escape can stand for half a surrogate pair
+            json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UsageError("a text message holds half a surrogate pair, which is no character") from None
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):

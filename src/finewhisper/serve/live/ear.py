@@ -7,7 +7,7 @@ from dataclasses import replace
 from finewhisper.errors import UnsupportedError
 from finewhisper.serve.live.session import Work
 from finewhisper.serve.service import Service, Wish
-from finewhisper.transcript import Transcript
+from finewhisper.transcript import DecodeOptions, Transcript
 
 
 class Ear:
@@ -23,7 +23,7 @@ class Ear:
 
     def ask(self, wish: Wish) -> None:
         """From now on, something else is asked for."""
-        self._wish = replace(wish, urgent=True, word_timestamps=True)
+        self._wish = replace(wish, urgent=True, word_timestamps=True, vad=False)  # only stretches of speech come here
 
     async def hear(self, work: Work) -> Transcript:
         """A final text as any request for that stretch would get it, or a hypothesis in as short a context as will do.
@@ -34,6 +34,8 @@ class Ear:
             FinewhisperError: as :meth:`finewhisper.serve.service.Service.transcript`.
         """
         wish = replace(self._wish, draft=work.draft)
+        if work.draft:  # it is shown for a moment: as fast as can be
+            wish = replace(wish, beam_size=DecodeOptions.beam_size, vad=False)
         try:
             return await self._service.transcript(work.waveform, wish)
         except UnsupportedError:

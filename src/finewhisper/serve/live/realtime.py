@@ -59,7 +59,7 @@ class _Client:
     def __init__(self, connections: Connections, socket: WebSocket, messages: Messages) -> None:
         self._connections, self._messages = connections, messages
         self._model = connections.service.models.resolve(_known(connections, socket.query_params.get("model", "")))
-        if socket.query_params.get("intent", "transcription") != "transcription":
+        if socket.query_params.get("intent", "") not in {"", "transcription"}:
             raise UsageError("intent: this server transcribes and does not converse; connect with intent=transcription")
         self._id = f"sess_{request_id.get()}"
         self._beta = "realtime=v1" in socket.headers.get("openai-beta", "")
@@ -95,6 +95,8 @@ class _Client:
     async def _asked(self, request: dict[str, Any]) -> None:
         conversation, session = self._conversation, self._conversation.session
         kind = request.get("type")
+        if not isinstance(kind, str):
+            raise UsageError("type: must be the name of an event")
         if kind in {"session.update", "transcription_session.update"}:
             await self._update(request)
         elif kind == "input_audio_buffer.append":
@@ -113,7 +115,7 @@ class _Client:
 
     async def _update(self, request: dict[str, Any]) -> None:
         beta = request["type"] == "transcription_session.update"
-        changed = self._input.changed(request.get("session") or {}, beta=beta)
+        changed = self._input.changed(request.get("session", {}), beta=beta)
         wish = changed.wish(self._model)
         wish = replace(wish, model=self._connections.service.models.resolve(_known(self._connections, wish.model)))
         await self._connections.service.check(wish)  # else what it cannot do would end the session, when somebody speaks

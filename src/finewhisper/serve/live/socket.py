@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError, field_validator
 from starlette.websockets import WebSocket
 
 from finewhisper.audio import SAMPLE_RATE, Seconds
@@ -20,6 +20,7 @@ from finewhisper.serve.live.ear import Ear
 from finewhisper.serve.live.session import Event, Final, Partial, Session
 from finewhisper.serve.live.sound import Decoder, decoder
 from finewhisper.serve.logs import request_id
+from finewhisper.serve.schemas import DecodingOptions
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
 from finewhisper.vocabulary import language_code
@@ -27,10 +28,8 @@ from finewhisper.vocabulary import language_code
 _log = logging.getLogger(__name__)
 
 
-class ListenOptions(BaseModel):
+class ListenOptions(DecodingOptions):
     """What the address says."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str = ""
     language: str | None = None
@@ -54,7 +53,15 @@ class ListenOptions(BaseModel):
             raise UsageError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
 
     def wish(self) -> Wish:
-        return Wish(self.model, self.language, self.task, to_simple=self.to_simple, remove_pun=self.remove_pun)
+        return Wish(
+            self.model,
+            self.language,
+            self.task,
+            beam_size=self.beams,
+            vad=self.vad,
+            to_simple=self.to_simple,
+            remove_pun=self.remove_pun,
+        )
 
 
 def routes(connections: Connections) -> APIRouter:

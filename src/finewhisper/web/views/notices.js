@@ -8,26 +8,30 @@ import { explained, label, spoken, t } from "../words.js";
  * @typedef {[string, () => void][]} Actions keys of the strings and what they do
  */
 
+const OPENED = new Set(["refused", "changed", "replaced"]); // whose details are what it is about
+
 /** @param {Said} problem @param {Actions} actions */
 export function notice({ code, wait, details }, actions = []) {
   const { title, advice } = explained(code, wait);
   const what = make("div", { class: "what" }, make("b", {}, title), make("span", { class: "advice" }, advice));
-  if (details) what.append(make("details", { open: code === "refused" }, make("summary", {}, t("details")), make("span", {}, details)));
+  if (details) what.append(make("details", { open: OPENED.has(code) }, make("summary", {}, t("details")), make("span", {}, details)));
   if (actions.length) what.append(make("div", { class: "buttons" }, ...actions.map(([key, onclick]) => make("button", { type: "button", onclick }, t(key)))));
   return make("div", { class: "notice", role: "alert", "data-code": code }, icon("warning"), what);
 }
 
-const open = new Map(); // by their codes
+const open = new Map(); // by what they say
 let language; // of the open ones
 
 /** A notice at the top that the user closes. @param {Said} problem @param {Actions} actions */
 export function warn(problem, actions = []) {
-  open.get(problem.code)?.shown.remove();
-  const shown = notice(problem, actions);
-  const close = make("button", { type: "button", class: "quiet", onclick: () => (open.delete(problem.code), shown.remove()) }, icon("close"));
+  const key = `${problem.code} ${problem.details ?? ""}`;
+  open.get(key)?.shown.remove();
+  const dismiss = () => (open.delete(key), shown.remove());
+  const shown = notice(problem, actions.map(([name, action]) => [name, () => (dismiss(), action())]));
+  const close = make("button", { type: "button", class: "quiet", onclick: dismiss }, icon("close"));
   label(close, t("dismiss"));
   shown.append(close);
-  open.set(problem.code, { problem, actions, shown });
+  open.set(key, { problem, actions, shown });
   byId("notices").append(shown);
 }
 

@@ -4,7 +4,7 @@ import { announce, byId, make, save } from "../dom.js";
 import { formats, txt } from "../export.js";
 import { clock } from "../times.js";
 import { languageName, locale, t } from "../words.js";
-import { notice, toast } from "./notices.js";
+import { notice, toast, warn } from "./notices.js";
 import { Player } from "./player.js";
 import { Segments } from "./segments.js";
 
@@ -32,13 +32,14 @@ export class RecordingView {
     this.#segments = new Segments({
       seek: (seconds) => this.#player.seek(seconds),
       play: (seconds) => this.#player.playFrom(seconds),
-      edit: (index, text) => this.#edit(index, text),
-      restore: (index) => this.#restore(index),
+      edit: (segment, text) => this.#edit(segment, (now) => edited(now, text), text),
+      restore: (segment) => this.#edit(segment, ({ start, end, text, original }) => ({ start, end, ...(original ?? { text }) })),
+      ended: () => this.render(),
     });
     byId("copy").onclick = () => this.copy();
     byId("again").onclick = () => actions.again(this.#id);
     byId("delete").onclick = () => actions.remove(this.#id);
-    byId("stop").onclick = () => queue.stop(this.#id);
+    byId("stop").onclick = () => this.#stop(this.#id);
     byId("download").addEventListener("click", ({ target }) => this.#download(target.closest("[data-format]")?.dataset.format));
     byId("download").addEventListener("keydown", (event) => event.key === "Escape" && this.#closeMenu());
     document.addEventListener("click", ({ target }) => !target.closest("#download") && (byId("download").open = false));
@@ -135,24 +136,31 @@ export class RecordingView {
       return undefined;
     }
     const actions = [];
-    if (passing) actions.push(["tryNow", () => this.#queue.hurry(id)], ["stop", () => this.#queue.stop(id)]);
+    if (passing) actions.push(["tryNow", () => this.#queue.hurry(id)], ["stop", () => this.#stop(id)]);
     else if (problem.code === "key") actions.push(["enterKey", this.#actions.enterKey], ["tryAgain", () => this.#queue.add(id)]);
+    else if (problem.code === "unfinished") actions.push(["again", () => this.#finish(id)]);
     else if (problem.code !== "gone") actions.push(["tryAgain", () => this.#queue.add(id)]);
     return byId("problem").replaceChildren(notice(problem, actions));
   }
 
-  #edit(index, text) {
-    const segments = [...this.#library.get(this.#id).segments];
-    const { start, end, text: before, words, original = { text: before, ...(words ? { words } : {}) } } = segments[index];
-    segments[index] = text === original.text ? { start, end, ...original } : { start, end, text, original };
-    this.#library.change(this.#id, { segments });
+  #stop(id) {
+    if (!this.#queue.stop(id)) this.#library.askToStop(id);
   }
 
-  #restore(index) {
-    const segments = [...this.#library.get(this.#id).segments];
-    const { start, end, original } = segments[index];
-    segments[index] = { start, end, ...original };
-    this.#library.change(this.#id, { segments });
+  /** Transcribe anew what was cut off; what somebody has edited is replaced only after a question. */
+  #finish(id) {
+    if (this.#library.get(id).segments.some(({ original }) => original)) this.#actions.again(id);
+    else this.#queue.add(id);
+  }
+
+  /** @param {import("../library.js").Segment} segment as it was shown @param {string} [words] what somebody wrote */
+  async #edit(segment, edit, words = "") {
+    const id = this.#id;
+    const { replaced, other } = await this.#library.edit(id, segment, edit);
+    if (replaced && words) warn({ code: "replaced", details: words });
+    if (!other || !words || other.text === words) return;
+    const mine = this.#library.get(id).segments.find(({ start, end }) => start === segment.start && end === segment.end);
+    warn({ code: "changed", details: other.text }, [["useOther", () => this.#library.edit(id, mine, () => other)]]);
   }
 
   #download(format) {
@@ -168,6 +176,11 @@ export class RecordingView {
     byId("download").open = false;
     byId("download").querySelector("summary").focus();
   }
+}
+
+/** A segment with another text; the one that was heard stays known. */
+function edited({ start, end, text: before, words, original = { text: before, ...(words ? { words } : {}) } }, text) {
+  return text === original.text ? { start, end, ...original } : { start, end, text, original };
 }
 
 /** What is exported: a text that was emptied is left out. */

@@ -11,7 +11,7 @@ export class Segments {
   #current = -1;
   #actions;
 
-  /** @param {{seek: (seconds: number) => void, play: (seconds: number) => void, edit: (index: number, text: string) => void, restore: (index: number) => void}} actions */
+  /** @param {{seek: (seconds: number) => void, play: (seconds: number) => void, edit: (segment: object, text: string) => void, restore: (segment: object) => void, ended: () => void}} actions */
   constructor(actions) {
     this.#actions = actions;
   }
@@ -22,7 +22,8 @@ export class Segments {
     const goesOn = !afresh && editable === this.#editable && this.#shown.every((segment, index) => segment === segments[index]);
     this.#editable = editable;
     if (goesOn) this.#list.append(...segments.slice(this.#shown.length).map((segment, index) => this.#row(segment, this.#shown.length + index)));
-    else if (!this.editing || afresh) {
+    else if (this.editing && !afresh) return; // it is drawn when the edit has ended
+    else {
       this.#list.replaceChildren(...segments.map((segment, index) => this.#row(segment, index)));
       this.#current = -1;
     }
@@ -69,7 +70,7 @@ export class Segments {
     const tools = make("span", { class: "tools-of" });
     if (this.#editable) {
       if (segment.original) {
-        tools.append(make("span", { class: "mark" }, t("edited")), this.#tool("restore", t("restore", time), () => this.#actions.restore(index)));
+        tools.append(make("span", { class: "mark" }, t("edited")), this.#tool("restore", t("restore", time), () => this.#actions.restore(segment)));
       }
       tools.append(this.#tool("pen", t("edit", time), () => this.#edit(index)));
     }
@@ -86,7 +87,8 @@ export class Segments {
     const row = this.#list.children[index];
     const place = row.querySelector("p");
     if (place.isContentEditable) return;
-    const before = this.#shown[index].text;
+    const segment = this.#shown[index];
+    const before = segment.text;
     editable(place);
     label(place, t("editing", clock(this.#shown[index].start)));
     place.setAttribute("role", "textbox");
@@ -95,7 +97,8 @@ export class Segments {
       for (const name of ["contenteditable", "role", "aria-label"]) place.removeAttribute(name);
       const after = place.textContent.split(/\s+/).filter(Boolean).join(" ");
       place.textContent = keep ? after : before;
-      if (keep && after !== before) this.#actions.edit(index, after);
+      if (keep && after !== before) this.#actions.edit(segment, after);
+      else this.#actions.ended();
     };
     place.onkeydown = (event) => {
       event.stopPropagation();

@@ -49,7 +49,7 @@ def test_a_killed_server_loses_nothing(quick_model: Path, jfk: Path, tmp_path: P
         found = [wait(running.address, job) for job in jobs]
     assert [job["state"] for job in found] == ["done"] * 4
     assert {job["result"]["text"] for job in found} == {first["result"]["text"]}
-    assert list((tmp_path / "jobs" / "recordings").iterdir()) == []
+    assert list((tmp_path / "jobs" / "finewhisper-recordings").iterdir()) == []
 
 
 class Hook(BaseHTTPRequestHandler):

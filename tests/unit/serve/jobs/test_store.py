@@ -71,24 +71,103 @@ def test_what_ends_the_process_loses_nothing(store: Store, tmp_path: Path):
     store.finish(done, {"segments": []}, None)
     store.hand_back(waiting)
     store._database.close()
-    (tmp_path / "jobs" / "recordings" / "never-queued").write_bytes(b"half an upload")
+    (tmp_path / "jobs" / "finewhisper-recordings" / ("0" * 32)).write_bytes(b"half an upload")
     following = Store(tmp_path / "jobs")
     found = {job.id: (job.state, job.starts) for job in following.newest("me", 10)}
     assert found == {waiting: ("queued", 0), running: ("queued", 1), done: ("done", 1)}
-    assert sorted(path.name for path in (tmp_path / "jobs" / "recordings").iterdir()) == sorted([waiting, running])
+    assert sorted(path.name for path in (tmp_path / "jobs" / "finewhisper-recordings").iterdir()) == sorted([waiting, running])
 
 
-def test_a_job_that_always_ends_the_process_is_given_up(store: Store, tmp_path: Path):
-    job = added(store, tmp_path)
+def abruptly_ended(store: Store, folder: Path) -> Store:
+    """What the next process opens."""
+    store._database.close()
+    return Store(folder / "jobs")
+
+
+def test_a_job_that_was_running_at_three_abrupt_ends_is_tried_alone(store: Store, tmp_path: Path):
+    suspect, innocent = added(store, tmp_path), added(store, tmp_path)
     for _ in range(MOST_STARTS):
+        assert [found.id for found in (store.start(), store.start()) if found] == [suspect, innocent]
+        store = abruptly_ended(store, tmp_path)
+    assert store.recording(suspect).read_bytes() == store.recording(innocent).read_bytes() == b"sound"
+    following = added(store, tmp_path)
+    alone = store.start()
+    assert alone is not None
+    assert (alone.id, store.start()) == (suspect, None)  # nobody beside it
+    store = abruptly_ended(store, tmp_path)
+    second = store.start()
+    assert second is not None
+    assert (second.id, store.start()) == (innocent, None)
+    store.finish(innocent, {"segments": []}, None)
+    third = store.start()
+    assert third is not None
+    assert third.id == following
+
+
+def test_a_job_that_ends_the_process_alone_has_failed_and_its_recording_is_kept_as_long_as_it(store: Store, tmp_path: Path):
+    job = added(store, tmp_path)
+    for _ in range(MOST_STARTS + 1):
         assert store.start() is not None
-        store._database.close()
-        store = Store(tmp_path / "jobs")
+        store = abruptly_ended(store, tmp_path)
     assert store.start() is None
     given_up = store.get(job, "me")
     assert given_up is not None
     assert given_up.state == "failed"
-    assert "ended 3 times" in (given_up.error or {})["message"]
+    assert "ended 4 times" in (given_up.error or {})["message"]
+    store = abruptly_ended(store, tmp_path)
+    assert store.recording(job).read_bytes() == b"sound"
+    store.expire(4e9)
+    assert store.get(job, "me") is None
+    assert not store.recording(job).exists()
+
+
+def test_one_that_may_not_have_company_waits_for_those_that_run(store: Store, tmp_path: Path):
+    suspect = added(store, tmp_path)
+    for _ in range(MOST_STARTS):
+        store.start()
+        store = abruptly_ended(store, tmp_path)
+    other = added(store, tmp_path)
+    store._write("update jobs set created = 0 where id = ?", other)  # it is the older one
+    running = store.start()
+    assert running is not None
+    assert (running.id, store.start()) == (other, None)
+    store.finish(other, {"segments": []}, None)
+    alone = store.start()
+    assert alone is not None
+    assert alone.id == suspect
+
+
+def test_what_the_user_keeps_in_the_folder_stays(tmp_path: Path):
+    folder = tmp_path / "jobs"
+    (folder / "recordings").mkdir(parents=True)
+    (folder / "finewhisper-recordings").mkdir()
+    users = [folder / "recordings" / "interview.wav", folder / "recordings" / ("a" * 32), folder / "finewhisper-recordings" / "notes.txt"]
+    for path in users:
+        path.write_bytes(b"mine")
+    Store(folder).close()
+    assert [path.read_bytes() for path in users] == [b"mine"] * 3
+
+
+def test_recordings_that_wait_where_they_were_kept_before_are_taken_over(store: Store, tmp_path: Path):
+    job = added(store, tmp_path)
+    (tmp_path / "jobs" / "recordings").mkdir()
+    store.recording(job).rename(tmp_path / "jobs" / "recordings" / job)
+    assert abruptly_ended(store, tmp_path).recording(job).read_bytes() == b"sound"
+
+
+def test_a_database_of_somebody_else_is_refused_and_left_as_it_is(tmp_path: Path):
+    path = tmp_path / "jobs.sqlite"
+    for statement in ("create table jobs (id text, salary integer)", "create table contacts (name text)", "pragma application_id = 7"):
+        path.unlink(missing_ok=True)
+        other = sqlite3.connect(path)
+        other.execute(statement)
+        other.execute("pragma user_version = 3")
+        other.close()
+        before = path.read_bytes()
+        with pytest.raises(StorageError, match="not of finewhisper's making"):
+            Store(tmp_path)
+        assert path.read_bytes() == before
+        assert [entry.name for entry in tmp_path.iterdir()] == ["jobs.sqlite"]
 
 
 def test_a_job_that_was_handed_back_keeps_its_recording(store: Store, tmp_path: Path):
@@ -109,7 +188,7 @@ def test_a_recording_is_on_disk_before_its_job_is(store: Store, tmp_path: Path, 
 
     def noted(handle: int) -> None:
         fsync(handle)
-        written.append((os.path.samestat(os.fstat(handle), (tmp_path / "jobs" / "recordings").stat()), store.waiting()[0]))
+        written.append((os.path.samestat(os.fstat(handle), (tmp_path / "jobs" / "finewhisper-recordings").stat()), store.waiting()[0]))
 
     monkeypatch.setattr(os, "fsync", noted)
     added(store, tmp_path)
@@ -127,7 +206,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(store: Store, tmp_path: Path):
     with pytest.raises(StorageError, match="database or disk is full"):
         for _ in range(1000):
             added(store, tmp_path)
-    assert len(list((tmp_path / "jobs" / "recordings").iterdir())) == store.waiting()[0]
+    assert len(list((tmp_path / "jobs" / "finewhisper-recordings").iterdir())) == store.waiting()[0]
     store._database.execute("pragma max_page_count = 1000000")
     store.finish(job, {"segments": ["long"] * 10_000}, None)
     assert store.start() is not None

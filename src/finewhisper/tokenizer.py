@@ -59,6 +59,9 @@ def read_tokens(folder: Path, size: int) -> list[str]:
             break
     else:
         raise ModelError(f"{folder}: has no tokenizer.json, vocabulary.json, vocabulary.txt or vocab.json; copy it from the original model")
+    special = _special_tokens(size)
+    if path.name == "vocab.json" and len(tokens) in {size - len(special), size - len(special) + 1}:  # with the end token or without
+        tokens = tokens[: size - len(special)] + special
     if len(tokens) == size - len(TIMESTAMP_TOKENS):
         tokens += TIMESTAMP_TOKENS
     if len(tokens) != size or _NO_TIMESTAMPS not in tokens:
@@ -73,12 +76,22 @@ def _tokens(path: Path) -> list[str]:
     try:
         content = json.loads(text)
         if path.name == "vocab.json":
-            added = path.with_name("added_tokens.json")
-            ids: dict[str, int] = content | (json.loads(added.read_text(encoding="utf-8")) if added.is_file() else {})
+            ids: dict[str, int] = content | _added(path.parent)
             return sorted(ids, key=ids.__getitem__)
         return [str(token) for token in content]
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{path}: cannot be read as a list of tokens ({error}); copy it from the original model") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as a list of tokens ({error!r}); copy it from the original model") from error
+
+
+def _added(folder: Path) -> dict[str, int]:
+    """The tokens beside ``vocab.json``: older transformers list them in a file of their own, newer ones among the settings."""
+    for name in ("added_tokens.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            if name == "added_tokens.json":
+                return dict(content)
+            return {token["content"]: int(number) for number, token in content.get("added_tokens_decoder", {}).items()}
+    return {}
 
 
 def from_bytes(tokens: Sequence[bytes], size: int, path: Path) -> Tokenizer:
