@@ -28,7 +28,8 @@ from re import Match
 
 _DIGITS = dict(zip("0123456789.", "零一二三四五六七八九点", strict=True))
 _CURRENCIES = {"¥": "元", "$": "美元", "€": "欧元", "£": "英镑"}
-_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+#: At most twelve groups of thousands: a text of nothing else would take time with its square.
+_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,12}(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 #: More digits than this without a comma are a telephone or account number, unless they end in 0000.
 _LONGEST_QUANTITY = 6
 #: The most digits that cn2an has units for.
