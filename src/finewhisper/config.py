@@ -19,8 +19,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from finewhisper import yaml_values
 from finewhisper.errors import StorageError, UsageError
-from finewhisper.files import atomic_file
+from finewhisper.files import atomic_file, given_bytes
 from finewhisper.outputs import require_apart
 
 if TYPE_CHECKING:
@@ -203,15 +204,12 @@ def _paths(config: BaseModel, role: str) -> list[tuple[str, Path]]:
 def read_recipe(path: Path) -> dict[str, Any]:
     """A recipe file as nested dictionaries. Raises: UsageError."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml_values.parse(given_bytes(path))
     except OSError as error:
-        raise UsageError(f"--config: {path} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError(f"{where}: is not YAML: {getattr(error, 'problem', None) or error}") from error
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        line = getattr(error, "line", None)
+        raise UsageError(f"{path}{'' if line is None else f':{line}'}: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

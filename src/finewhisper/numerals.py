@@ -28,7 +28,8 @@ from re import Match
 
 _DIGITS = dict(zip("0123456789.", "零一二三四五六七八九点", strict=True))
 _CURRENCIES = {"¥": "元", "$": "美元", "€": "欧元", "£": "英镑"}
-_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+#: At most twelve groups of thousands: a text of nothing else would take time with its square.
+_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,12}(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 #: More digits than this without a comma are a telephone or account number, unless they end in 0000.
 _LONGEST_QUANTITY = 6
 #: The most digits that cn2an has units for.
@@ -104,7 +105,8 @@ def _rule(pattern: str, reading: Callable[[Match[str]], str]) -> tuple[re.Patter
     return re.compile(pattern), reading
 
 
-#: In this order: what a rule has read holds no digits any more, so a later rule leaves it alone.
+#: In this order: what a rule has read holds no digits any more, so a later rule leaves it alone. None starts within digits that it has
+#: tried from their first: a text of digits alone would take time with their square.
 _RULES = (
     _rule(r"(?<![0-9])1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4}(?![0-9])", lambda match: _digits(match[0])),
     _rule(r"(?<![0-9.])[0-9]+(?: [0-9]+)+(?![0-9.])", _grouped),
@@ -118,12 +120,12 @@ _RULES = (
     _rule(rf"(?<=[0-9]):(?={_NUMBER})", lambda _: "比"),
     _rule(rf"(?<![0-9A-Za-z.-])({_NUMBER}%?)[-~–—](?={_NUMBER}%?(?![0-9A-Za-z-]))", lambda match: f"{match[1]}到"),
     _rule(r"(?<=[年零一二三四五六七八九])[-~–—](?=[零一二三四五六七八九]{4}年)", lambda _: "到"),
-    _rule(rf"(?:(?<![0-9A-Za-z])(-))?({_NUMBER})\s*([%‰])", _share),
+    _rule(rf"(?:(?<![0-9A-Za-z])(-)|(?<![0-9]))({_NUMBER})\s*([%‰])", _share),
     _rule(rf"([¥$€£])\s*({_NUMBER})([万亿]*)", _money),
     _rule(rf"(?<![0-9A-Za-z])-(?={_NUMBER})", lambda _: "负"),
     _rule(r"(?<=[0-9])\s*°\s*[Cc](?![A-Za-z])", lambda _: "摄氏度"),
     _rule(r"(?<=[0-9])\s*°", lambda _: "度"),
-    _rule(r"([0-9]+)[/⁄]([0-9]+)", lambda match: f"{_quantity(match[2])}分之{_quantity(match[1])}"),
-    _rule(r"[0-9]+(?:\.[0-9]+){2,}", lambda match: _digits(match[0])),
+    _rule(r"(?<![0-9])([0-9]+)[/⁄]([0-9]+)", lambda match: f"{_quantity(match[2])}分之{_quantity(match[1])}"),
+    _rule(r"(?<![0-9])[0-9]+(?:\.[0-9]+){2,}", lambda match: _digits(match[0])),
     _rule(_NUMBER, lambda match: _quantity(match[0])),
 )

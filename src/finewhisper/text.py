@@ -35,7 +35,7 @@ def _basic_normalizer() -> Step:
 
 def basic(text: str) -> str:
     """Whisper's basic normaliser: lower case, no bracketed asides, a space for every mark, symbol and punctuation, single spaces."""
-    return _basic_normalizer()(text)
+    return _basic_normalizer()(_without_asides(text))
 
 
 @cache
@@ -48,7 +48,24 @@ def _english_normalizer() -> Step:
 
 def english(text: str) -> str:
     """Whisper's English normaliser: also contractions, British spellings and numbers, as in most published English results."""
-    return _english_normalizer()(text)
+    text = _SPACES.sub(" ", _FILLERS.sub("", _without_asides(text.lower())))
+    return _english_normalizer()(_ENDLESS.sub(lambda match: f"{match[0]} " if any(map(str.isnumeric, match[0])) else match[0], text))
+
+
+# The normalisers of Whisper take time with the square of a text's length where it is made of opening brackets or of spaces, and fail at
+# numbers of more than 4,300 digits, which Python does not convert. What they would do first is done here, in time with the length.
+
+_FILLERS = re.compile(r"\b(?:hmm|mm|mhm|mmm|uh|um)\b")
+_SPACES = re.compile(r"\s{2,}")
+#: No word; such a number is cut into several.
+_ENDLESS = re.compile(r"\S{1000}(?=\S)")
+#: A mark that is a symbol like a bracket and opens nothing.
+_OPENING = str.maketrans(dict.fromkeys("<[(", "{"))
+
+
+def _without_asides(text: str) -> str:
+    """:func:`brackets`, after which an opening bracket, which has no partner any more, is another mark."""
+    return brackets(text).translate(_OPENING)
 
 
 @cache
@@ -86,7 +103,16 @@ _POINTS = re.compile(
 
 def brackets(text: str) -> str:
     """Without asides such as [music], <noise> and (laughs), by the rules of Whisper's basic normaliser."""
-    return re.sub(r"\([^)]+?\)", "", re.sub(r"[<\[][^>\]]*[>\]]", "", text))
+    return _cut(_ROUND, ")", _cut(_SQUARE, ">]", text))
+
+
+_SQUARE, _ROUND = re.compile(r"[<\[][^>\]]*[>\]]"), re.compile(r"\([^)]+?\)")
+
+
+def _cut(aside: re.Pattern[str], closing: str, text: str) -> str:
+    """A text without asides. Behind the last closing bracket none can end, and looking for it from every opening one would take long."""
+    end = 1 + max(map(text.rfind, closing))
+    return aside.sub("", text[:end]) + text[end:]
 
 
 def lower(text: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
-from finewhisper.config import Config, Flag, options, resolve, save
+from finewhisper.config import Config, Flag, options, read_recipe, resolve, save
 from finewhisper.errors import UsageError
 
 
@@ -109,6 +112,47 @@ def test_every_mistake_is_reported_at_once_under_the_name_the_user_gave_it(recip
 def test_a_recipe_of_the_wrong_form(recipe, text, message):
     with pytest.raises(UsageError, match=message):
         resolve(Example, "example", flags={}, environment={}, recipe=recipe(text))
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{two}: &{two} [{f'*{one}, ' * 10}]\n" for one, two in pairwise("abcdefghi"))
+MERGES = "a: &a {x: 1}\n" + "".join(f"{two}: &{two} {{<<: [{f'*{one}, ' * 10}]}}\n" for one, two in pairwise("abcdefghi"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, r"recipe\.yaml:\d+: is not YAML: stands for more than 100,000 values"),
+        (MERGES, r"recipe\.yaml:\d+: is not YAML: stands for more than 100,000 values"),
+        ("a: &a [*a]\n", r"recipe\.yaml:1: is not YAML: a value holds itself"),
+        ("rate: 1\nmodel: m\nrate: 2\n", r"recipe\.yaml:3: is not YAML: the key 'rate' is there twice"),
+        ("inner:\n  rank: 1\n  rank: 2\n", r"recipe\.yaml:3: is not YAML: the key 'rank' is there twice"),
+        ("rate: " + "[" * 100_000, r"recipe\.yaml:1: is not YAML: nested more than 30 deep"),
+        ("rate: " + "{a: " * 50_000, r"recipe\.yaml:1: is not YAML: nested more than 30 deep"),
+        ("rate: " + "9" * 5000, r"recipe\.yaml: is not YAML: Exceeds the limit"),
+        ("rate: 2020-13-45\n", r"recipe\.yaml: is not YAML: month must be in"),
+        ("rate: !!python/object:os.system [x]\n", r"recipe\.yaml:1: is not YAML: could not determine a constructor"),
+        ("rate: 1\0\n", r"recipe\.yaml: is not YAML: unacceptable character"),
+        ("#" * (1 << 21), r"recipe\.yaml: has 2,097,152 bytes, more than options take"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
+)
+def test_a_recipe_within_bounds(recipe, text, message):
+    began = time.perf_counter()
+    with pytest.raises(UsageError, match=message):
+        example(recipe=recipe(text))
+    assert time.perf_counter() - began < 10
+
+
+def test_references_that_stay_small_are_fine(recipe):
+    assert example(recipe=recipe("inner: &one {rank: 2}\nrate: &rate 0.25\n")).rate == 0.25
+    assert read_recipe(recipe("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: *a\n")) == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 1}}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX alone has named pipes")
+def test_a_recipe_in_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="is a pipe or a device; write its content into a file"):
+        example(recipe=tmp_path / "pipe")
 
 
 def test_a_recipe_that_is_not_utf8(tmp_path):

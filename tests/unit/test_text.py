@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -122,3 +124,83 @@ def test_named_steps() -> None:
 def test_unknown_step() -> None:
     with pytest.raises(UsageError, match=r"no step 'upper'; the steps are basic, .*no_spaces"):
         Normalizer.named("lower,upper")
+
+
+# ---- texts that nobody says
+
+UNITS = [
+    "[",
+    "(",
+    "<",
+    "7",
+    "7 ",
+    "1,",
+    "1.",
+    "1-",
+    "1:",
+    "1/",
+    "%",
+    " ",
+    "\n",
+    "'",
+    "um ",
+    "1s",
+    "one ",
+    "million ",
+    "[a] ",
+    "5   ",
+    "二",
+    "²",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_step_takes_time_with_the_square_of_the_length(step: str) -> None:
+    def seconds(unit: str, length: int) -> float:
+        text = (unit * length)[:length]
+        began = time.perf_counter()
+        STEPS[step](text)
+        return time.perf_counter() - began
+
+    STEPS[step]("One 1.")  # what it imports takes time once
+    slow = {unit: times for unit in UNITS if (times := (seconds(unit, 3000), seconds(unit, 24000))) and times[1] > 24 * times[0] + 0.25}
+    assert not slow, f"eight times the length took more than 24 times as long: {slow}"
+
+
+@pytest.mark.parametrize(
+    "text", ["7" * 4301, "7" * 30_000, "1" + ",000" * 3000, "1." + "7" * 9000, "²" * 9000, "$" + "7" * 5000 + " million"]
+)
+def test_numbers_without_end_can_be_compared(text: str) -> None:
+    for step in STEPS.values():
+        assert step(text) == step(text)
+
+
+def test_the_guards_change_nothing_in_ordinary_text() -> None:
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+
+    references = [(STEPS["basic"], BasicTextNormalizer()), (STEPS["english"], EnglishTextNormalizer())]
+    words = [
+        "one",
+        "twenty",
+        "million",
+        "and a half",
+        "um",
+        "hmm",
+        "it's",
+        "1,000",
+        "$5",
+        "3.5",
+        "%",
+        "'",
+        " ",
+        "\n",
+        *"()[]<>{}.,-",
+        "é",
+        "İ",
+    ]
+    for seed in range(1500):
+        choose = random.Random(seed)
+        text = "".join(choose.choice(words) + choose.choice(["", " "]) for _ in range(choose.randint(1, 12)))
+        for ours, theirs in references:
+            assert ours(text) == theirs(text), text

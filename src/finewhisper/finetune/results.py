@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from finewhisper import outputs
+from finewhisper.config import read_recipe
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
 from finewhisper.files import sha256, storage_errors
@@ -115,7 +114,7 @@ def as_begun(config: FinetuneConfig) -> FinetuneConfig:
     left = [name for name in ("precision", "batch_seconds") if getattr(config, name) == "auto"]
     if not (config.resume and left and path.is_file()):
         return config
-    before = first_alone(lambda: yaml.safe_load(path.read_text(encoding="utf-8")))
+    before = first_alone(lambda: read_recipe(path))
     return config.model_copy(update={name: before.get(name, "auto") for name in left})
 
 
@@ -304,7 +303,7 @@ def _require_same_run(config: FinetuneConfig) -> None:
     path = config.output / "config.yaml"
     if not path.is_file():
         raise UsageError(f"--resume: {config.output} holds no earlier run; start without --resume")
-    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    before = read_recipe(path)
     now = config.model_dump(mode="json")
     changed = sorted(key for key in before.keys() | now.keys() if key not in RESUMABLE and before.get(key) != now.get(key))
     if changed:

@@ -21,7 +21,6 @@ from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, LeftOut
 from finewhisper.progress import note
 
-
 #: Bytes; a table or manifest is smaller, an archive larger.
 _LARGE = 1 << 28
 
@@ -86,16 +85,18 @@ def _settings(config: PrepareConfig) -> dict[str, Any]:
 
 
 def state(config: PrepareConfig) -> str | None:
-    """A hash of the source as it is: of a table or manifest its content, else names, sizes and times
-    of all files. None where there is none."""
+    """A hash of the source as it is; None where there is none.
+
+    Of a table or manifest it is that of its content, of a folder or an archive that of names, sizes and times of all files.
+    """
     if config.source is None or not config.source.exists():
         return None
     if config.source.is_file() and config.source.stat().st_size < _LARGE:
         return sha256(config.source)
     ours = {os.path.realpath(config.output), os.path.realpath(config.downloads)}
     digest = hashlib.sha256()
-    below = os.walk(config.source) if config.source.is_dir() else [(config.source.parent, [], [config.source.name])]
-    for folder, folders, names in below:
+    alone: tuple[str, list[str], list[str]] = (str(config.source.parent), [], [config.source.name])
+    for folder, folders, names in os.walk(config.source) if config.source.is_dir() else [alone]:
         folders[:] = sorted(name for name in folders if os.path.realpath(Path(folder, name)) not in ours)
         for name in sorted(names):
             path = Path(folder, name)
