@@ -23,7 +23,7 @@ from finewhisper.audio import ROUNDING_S, Seconds, Waveform
 from finewhisper.errors import AudioError, ManifestError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.progress import in_threads, track
-from finewhisper.vocabulary import language_code
+from finewhisper.language import spoken_language
 
 _ENDLESS_S = 1e9  # thirty years; NaN is not below it either
 _WRONG_DURATION_S = 0.25  # a stated duration this far from the audio is a mistake; less is a codec's padding
@@ -287,10 +287,8 @@ def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]
 
 def _language(fields: _Fields) -> str | None:
     name = fields.text("language")
-    if not name:
-        return None
     try:
-        return language_code(name)
+        return spoken_language(name)
     except UsageError as error:
         fields.problem(str(error))
         return None

@@ -24,7 +24,7 @@ from finewhisper.evaluate.scores import Group, Row, Score
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import Interval, align
 from finewhisper.progress import track
-from finewhisper.vocabulary import LANGUAGES
+from finewhisper.language import LANGUAGES
 
 #: Rows in the page, worst first; the rest is in the table beside it.
 LISTED = 5000

@@ -25,7 +25,7 @@ from finewhisper.errors import CorpusError, UsageError
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, Shares
-from finewhisper.vocabulary import language_code
+from finewhisper.language import spoken_language
 
 SHARES = Shares(test=0.1, dev=0.05)
 
@@ -211,16 +211,11 @@ class _Row:
 
     def _language(self) -> str | None:
         name = self._take("language") or self.language
-        if not name:
-            return None
         try:
-            return language_code(name)
-        except UsageError:
-            try:
-                return language_code(name.replace("-", "_").partition("_")[0])  # a locale such as zh-CN or pt_BR
-            except UsageError as error:
-                self._problem(str(error))
-                return None
+            return spoken_language(name)
+        except UsageError as error:
+            self._problem(str(error))
+            return None
 
     def _split(self) -> str | None:
         name = self._take("split")

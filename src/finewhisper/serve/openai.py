@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
@@ -21,7 +21,7 @@ from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
 from finewhisper.transcribe.finishing import compression_ratio
 from finewhisper.transcript import Segment, Task, Transcript, joint, written_language
-from finewhisper.vocabulary import LANGUAGES
+from finewhisper.language import LANGUAGES, Language
 from finewhisper.writers import srt, vtt
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -46,17 +46,12 @@ class TranslationOptions(FormOptions):
 class TranscriptionOptions(TranslationOptions):
     """The fields of a transcription beside its recording."""
 
-    language: str | None = None
+    language: Language = None
     """Code of the spoken language; detected where it is left out."""
     timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
     """What verbose_json tells the times of: segments unless only words are named."""
     stream: bool = False
     """Send the text as it is heard, as server-sent events."""
-
-    @field_validator("language")
-    @classmethod
-    def _detected(cls, language: str | None) -> str | None:
-        return language or None
 
     def wish(self, task: Task) -> Wish:
         words = "word" in self.timestamp_granularities

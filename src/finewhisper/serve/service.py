@@ -29,7 +29,8 @@ from finewhisper.transcribe.reels import Clip
 from finewhisper.transcribe.transcriber import Progress, Transcriber
 from finewhisper.transcribe.wording import Change, changed, changes
 from finewhisper.transcript import DecodeOptions, Task, Transcript
-from finewhisper.vocabulary import Vocabulary, language_code
+from finewhisper.language import spoken_language
+from finewhisper.vocabulary import Vocabulary
 
 #: Sound that a request brings: a file, whose name says nothing, or 16 kHz mono samples.
 Sound = Path | Waveform
@@ -226,7 +227,7 @@ class Service:
     def _options(self, wish: Wish, folder: ModelFolder, vocabulary: Vocabulary) -> DecodeOptions:
         """What to decode. Raises: UsageError, before anything is decoded."""
         named = wish.language if vocabulary.multilingual or not wish.language_is_default else None
-        language = None if named is None else language_code(named)
+        language = spoken_language(named)
         timestamps = folder.card.timestamps is not False
         if language is not None or not vocabulary.multilingual:
             vocabulary.prompt(language or "en", wish.task, timestamps=timestamps)  # knows what the model cannot do

@@ -23,7 +23,7 @@ from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import LEAST_S, LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.vocabulary import language_code
+from finewhisper.language import spoken_language
 
 #: Called with the seconds of audio that have just been transcribed.
 Progress = Callable[[Seconds], None]
@@ -177,7 +177,7 @@ class Transcriber:
 
     def _recording(self, language: str | None) -> _Recording:
         chosen = language if language is not None else self.options.language
-        return _Recording(None if chosen is None else language_code(chosen))
+        return _Recording(spoken_language(chosen))
 
     @property
     def _longest_s(self) -> Seconds:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.websockets import WebSocket
 
 from finewhisper.audio import SAMPLE_RATE, Seconds
@@ -22,7 +22,7 @@ from finewhisper.serve.live.sound import Decoder, decoder
 from finewhisper.serve.logs import request_id
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
-from finewhisper.vocabulary import language_code
+from finewhisper.language import Language
 
 _log = logging.getLogger(__name__)
 
@@ -33,17 +33,12 @@ class ListenOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str = ""
-    language: str | None = None
+    language: Language = None
     task: Task = "transcribe"
     encoding: Literal["pcm_s16le", "pcm_f32le", "opus"] = "pcm_s16le"
     sample_rate: int = SAMPLE_RATE
     to_simple: bool = False
     remove_pun: bool = False
-
-    @field_validator("language")
-    @classmethod
-    def _detected(cls, language: str | None) -> str | None:
-        return None if language in {None, "", "None", "auto"} else language_code(language or "")
 
     @classmethod
     def of(cls, socket: WebSocket) -> ListenOptions:
