@@ -26,7 +26,7 @@ from finewhisper.errors import UsageError
 #: In the order of Whisper's tokens: its code, its English name; other codes; other names. Cantonese exists only in large-v3 and turbo.
 _TABLE = """
 en English; eng;
-zh Chinese; zho chi cmn cdo cjy cnp cpx csp czh czo gan hak hsn lzh mnp wuu chs cht; Mandarin, Putonghua, Hanyu, 中文, 汉语, 漢語, 普通话, 普通話, 国语, 國語, 华语, 華語, 简体中文, 繁體中文
+zh Chinese; zho chi cmn cdo cjy cnp cpx csp czh czo gan hak hsn lzh mnp wuu chs cht; Mandarin, Putonghua, Hanyu, 中文, 汉语, 漢語, 普通话, 國語
 de German; deu ger; Deutsch
 es Spanish; spa; Castilian, Español, Castellano
 ru Russian; rus; Русский, Русский язык
@@ -128,7 +128,9 @@ yue Cantonese; ; Yue Chinese, Yue, Guangdonghua, 粤语, 粵語, 廣東話, 广�
 """
 
 #: Words for "not said": the model listens, or each line of a manifest says for itself.
-_UNSAID = frozenset({"", "auto", "automatic", "autodetect", "auto detect", "detect", "detected", "none", "null", "und", "undetermined", "unknown", "mul"})
+_UNSAID = frozenset(
+    {"", "auto", "automatic", "autodetect", "auto detect", "detect", "detected", "none", "null", "und", "undetermined", "unknown", "mul"}
+)
 #: What may stand before a language's name without making it another one.
 _KINDS = (
     "simplified", "traditional", "standard", "modern", "mandarin", "american", "australian", "british", "indian", "brazilian", "european",
@@ -219,8 +221,8 @@ def _advice(name: str) -> str:
     if close:
         return f"; did you mean {LANGUAGES[_BY_NAME[close[0]]]}?"
     return (
-        "; give a code such as 'bg' or a name such as 'Bulgarian', or auto to have it detected. A language that Whisper lacks can be learnt "
-        "under the code of one that is close to it"
+        "; give a code such as 'bg' or a name such as 'Bulgarian', or auto to have it detected. A language that Whisper lacks can be "
+        "learnt under the code of one that is close to it"
     )
 
 

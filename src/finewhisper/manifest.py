@@ -22,8 +22,8 @@ from finewhisper import audio
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
 from finewhisper.errors import AudioError, ManifestError, UsageError
 from finewhisper.files import atomic_file
-from finewhisper.progress import in_threads, track
 from finewhisper.language import spoken_language
+from finewhisper.progress import in_threads, track
 
 _ENDLESS_S = 1e9  # thirty years; NaN is not below it either
 _WRONG_DURATION_S = 0.25  # a stated duration this far from the audio is a mistake; less is a codec's padding

@@ -43,8 +43,8 @@ class ParityConfig(ScoringConfig):
     """Decodes a manifest with a model and with copies of it, and counts the utterances in which a copy writes another text.
 
     The first model is the source; the others are its copies, and with --to more are made of it. All get the same windows, decoded
-    once, greedily without times unless options say otherwise. A float32 copy should differ in no utterance, an 8-bit one by at most half a point of the error rate;
-    --require fails where one does.
+    once, greedily without times unless options say otherwise. A float32 copy should differ in no utterance, an 8-bit one by at most half
+    a point of the error rate; --require fails where one does.
     """
 
     models: Annotated[tuple[Path, ...], Flag(positional=True)]

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper.errors import CorpusError, UsageError
+from finewhisper.language import spoken_language
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, Shares
-from finewhisper.language import spoken_language
 
 SHARES = Shares(test=0.1, dev=0.05)
 

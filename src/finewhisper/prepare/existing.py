@@ -11,9 +11,9 @@ from pathlib import Path
 
 from finewhisper import manifest
 from finewhisper.errors import UsageError
+from finewhisper.language import spoken_language
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import Clip, Corpus, Shares
-from finewhisper.language import spoken_language
 
 
 def fetch(config: PrepareConfig) -> Path:

@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from finewhisper.errors import CorpusError, UsageError
+from finewhisper.language import LANGUAGES, language_code
 from finewhisper.manifest import Utterance
 from finewhisper.prepare import debian
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import Clip, Corpus, LeftOut, Shares
 from finewhisper.prepare.splits import same_text
-from finewhisper.language import LANGUAGES, language_code
 
 PACKAGE = "tuxpaint-stamps-default"
 SHARES = Shares(test=0.18, dev=0.07)

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 
+from finewhisper.language import LANGUAGES, Language
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
 from finewhisper.serve.schemas import FormOptions, form, refusals
@@ -21,7 +22,6 @@ from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
 from finewhisper.transcribe.finishing import compression_ratio
 from finewhisper.transcript import Segment, Task, Transcript, joint, written_language
-from finewhisper.language import LANGUAGES, Language
 from finewhisper.writers import srt, vtt
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]

@@ -19,6 +19,7 @@ from finewhisper import long_audio
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform, duration
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError
+from finewhisper.language import spoken_language
 from finewhisper.model import ModelFolder
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, TooLargeError
@@ -29,7 +30,6 @@ from finewhisper.transcribe.reels import Clip
 from finewhisper.transcribe.transcriber import Progress, Transcriber
 from finewhisper.transcribe.wording import Change, changed, changes
 from finewhisper.transcript import DecodeOptions, Task, Transcript
-from finewhisper.language import spoken_language
 from finewhisper.vocabulary import Vocabulary
 
 #: Sound that a request brings: a file, whose name says nothing, or 16 kHz mono samples.

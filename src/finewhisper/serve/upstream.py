@@ -9,8 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from finewhisper.language import Language
 
+from finewhisper.language import Language
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
 from finewhisper.serve.schemas import FormOptions, form, refusals

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
+from finewhisper.language import spoken_language
 from finewhisper.transcribe import guards
 from finewhisper.transcribe.finishing import Finishing
 from finewhisper.transcribe.listener import Listener, by_halves, windows_together
@@ -23,7 +24,6 @@ from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import LEAST_S, LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.language import spoken_language
 
 #: Called with the seconds of audio that have just been transcribed.
 Progress = Callable[[Seconds], None]

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
+from finewhisper.language import Language
 from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.service import Wish
-from finewhisper.language import Language
 
 #: The only rate of OpenAI's audio/pcm, in samples per second.
 RATE = 24_000

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from finewhisper.audio import SAMPLE_RATE, Seconds
 from finewhisper.errors import UsageError
+from finewhisper.language import Language
 from finewhisper.serve.errors import ClientGoneError, TooLargeError, fault
 from finewhisper.serve.live.agreement import LiveWord
 from finewhisper.serve.live.connections import NORMAL, PROTOCOL, Connections, Messages, closing_code
@@ -22,7 +23,6 @@ from finewhisper.serve.live.sound import Decoder, decoder
 from finewhisper.serve.logs import request_id
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
-from finewhisper.language import Language
 
 _log = logging.getLogger(__name__)
 
