@@ -21,7 +21,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForCon
 from finewhisper import manifest, whisper
 from finewhisper.audio import SAMPLE_RATE
 from finewhisper.manifest import Utterance
-from finewhisper.vocabulary import LANGUAGES
+from finewhisper.language import LANGUAGES
 
 IGNORED = -100
 

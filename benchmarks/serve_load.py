@@ -34,7 +34,7 @@ from finewhisper.metrics import error_rate
 from finewhisper.model import ModelFolder, versions
 from finewhisper.text import Normalizer
 from finewhisper.transcript import join_texts
-from finewhisper.vocabulary import language_code
+from finewhisper.language import language_code
 
 CLIENTS = (1, 4, 16, 64)
 JUDGED = 16  # clients at which the two are compared

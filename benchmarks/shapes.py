@@ -16,7 +16,8 @@ from transformers import GenerationConfig, WhisperConfig
 
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.manifest import Utterance
-from finewhisper.vocabulary import LANGUAGES, TIMESTAMP_TOKENS, Vocabulary
+from finewhisper.language import LANGUAGES
+from finewhisper.vocabulary import TIMESTAMP_TOKENS, Vocabulary
 from finewhisper.whisper import LengthAwareWhisper
 
 

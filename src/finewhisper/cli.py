@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import logging
 import os
 import sys
@@ -82,6 +83,7 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    _speak_utf8()
     try:
         code = _run(tokens)
         sys.stdout.flush()
@@ -95,6 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough; Python flushes once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the console or locale says, so that no transcript is lost to a letter that cp1252 lacks.
+
+    File names that are no UTF-8 hold lone surrogates, which are written escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _run(tokens: Sequence[str]) -> int:
@@ -156,7 +168,7 @@ def parse(name: str, verb: Verb, tokens: Sequence[str]) -> Config | None:
     if {"-h", "--help"} & set(before_separator):
         _app(name, verb, config_type, helping=True).help_print([])
         return None
-    remaining, recipe = _take_recipe(list(tokens))
+    remaining, recipe = _take_recipe(translated(name, config_type, tokens))
     app = _app(name, verb, config_type)
     try:
         shielded = [_STANDARD_INPUT if token == "-" else token for token in remaining]
@@ -166,6 +178,29 @@ def parse(name: str, verb: Verb, tokens: Sequence[str]) -> Config | None:
     except (cyclopts.CycloptsError, UsageError) as error:
         message = " ".join(str(error).split()) if isinstance(error, cyclopts.CycloptsError) else str(error)
         raise UsageError(f"{message}\nfinewhisper {name} --help lists the options") from None
+
+
+def translated(verb: str, config_type: type[Config], tokens: Sequence[str]) -> list[str]:
+    """The tokens with our options spelt as we spell them: ``--beam_size`` is ``--beam-size``.
+
+    Raises:
+        UsageError: an option is another program's; it says what does the same here.
+    """
+    from finewhisper.config import options
+    from finewhisper.foreign_flags import answer
+
+    known = {spelling for option in options(config_type) for spelling in (option.name, option.flag.alias)} | {"--config"}
+    found = []
+    remaining = iter(tokens)
+    for token in remaining:
+        flag, separator, value = token.partition("=")
+        if token == "--":
+            return [*found, token, *remaining]
+        ours = flag.replace("_", "-") if flag.startswith("--") else flag
+        if flag not in known and ours not in known and (told := answer(verb, flag)):
+            raise UsageError(told)
+        found.append(f"{ours}{separator}{value}" if ours in known or ours.replace("--no-", "--", 1) in known else token)
+    return found
 
 
 def _verb(name: str) -> Verb:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from finewhisper import yaml_values
@@ -28,6 +29,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", name):
+        raise ValueError(f"must be auto, cpu, cuda, a certain GPU such as cuda:1, or mps, not {name!r}")
+    return name
+
+
+#: Where to compute. Engines refuse what this machine or they themselves have not.
+Device = Annotated[str, AfterValidator(_device)]
 FieldPath = tuple[str, ...]  # ("lora", "rank"): the field ``rank`` of the field ``lora``
 
 
@@ -115,7 +126,8 @@ class Option:
 def options(model: type[BaseModel], above: FieldPath = ()) -> list[Option]:
     """Every value of a configuration, those of nested groups too, in the order of declaration."""
     found = []
-    for name, field in model.model_fields.items():
+    inherited = {name for base in model.__bases__ if issubclass(base, BaseModel) for name in base.model_fields}
+    for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] in inherited):  # a verb's own before those it shares
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             found += options(kind, (*above, name))

@@ -27,9 +27,9 @@ from finewhisper import audio, json_rows, label_rules
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
 from finewhisper.errors import AudioError, ManifestError, UsageError
 from finewhisper.files import atomic_file, given_bytes, present
+from finewhisper.language import spoken_language
 from finewhisper.progress import in_threads, note, track
 from finewhisper.transcript import joint
-from finewhisper.vocabulary import language_code
 
 _ENDLESS_S = 1e9  # thirty years; NaN is not below it either
 _QUIETEST = 1e-3  # -60 dB of full scale
@@ -345,10 +345,8 @@ def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]
 
 def _language(fields: _Fields) -> str | None:
     name = fields.text("language")
-    if not name:
-        return None
     try:
-        return language_code(name)
+        return spoken_language(name)
     except UsageError as error:
         fields.problem(str(error))
         return None

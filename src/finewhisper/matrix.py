@@ -8,23 +8,22 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from finewhisper import manifest
 from finewhisper.engines import Engine
 from finewhisper.errors import ManifestError, UsageError
+from finewhisper.language import language_code, scoring_languages
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Comparison, ErrorRate, Interval, Unit, compare, difference, interval, total
-from finewhisper.progress import track
+from finewhisper.progress import note, track
+from finewhisper.scoring import UnitChoice
 from finewhisper.text import Normalizer
 from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import UNSPACED, DecodeOptions, written_language
-from finewhisper.vocabulary import language_code
-
-UnitChoice = Literal["auto", "word", "character"]
+from finewhisper.transcript import UNSPACED, DecodeOptions, Task, Transcript, written_language
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,51 @@ class SpeechSet:
     name: str
     utterances: tuple[Utterance, ...]
     language: str | None = None  #: of all utterances, in place of their own
+    settled: tuple[str, ...] = ()  #: by whose rules each utterance is scored, once a model has detected what nobody named
+    skipped: tuple[str, ...] = ()  #: a sentence for each clip that was left out
 
     @property
     def languages(self) -> list[str | None]:
-        """Each utterance's language code."""
+        """Each utterance's language code; None where it is for the model to detect."""
         spoken = [self.language or utterance.language for utterance in self.utterances]
         return [language_code(language) if language else None for language in spoken]
 
-    def unit(self, choice: UnitChoice = "auto") -> Unit:
+    @property
+    def scored_as(self) -> Sequence[str | None]:
+        """The language by whose rules each utterance is scored; None where it is not known yet."""
+        return self.settled or self.languages
+
+    @property
+    def detected(self) -> set[str]:
+        """The languages that were detected where none was named."""
+        return {code for code, named in zip(self.settled, self.languages, strict=False) if named is None}
+
+    def settle(self, heard: Sequence[Transcript]) -> SpeechSet:
+        """The set with languages by whose rules it is scored: where none was named, those that the first model to hear it detected.
+
+        Every model after it is scored by the same rules, else their error rates would be of different references.
+        """
+        if self.settled:
+            return self
+        found = [(transcript.language, transcript.language_probability) for transcript in heard]
+        return replace(self, settled=tuple(scoring_languages(self.languages, found)))
+
+    def scored_like(self, compared: Sequence[Comparison]) -> SpeechSet:
+        """The set scored from now on by the rules that ``compared`` was scored by."""
+        if self.settled or None not in self.languages:
+            return self
+        return replace(self, settled=tuple(pair.language or "en" for pair in compared))
+
+    def unit(self, choice: UnitChoice = "auto", task: Task = "transcribe") -> Unit:
         """What is counted; auto: characters where any utterance's language is written without spaces, else words.
 
         Raises:
-            UsageError: words are to be counted where there are none.
+            UsageError: words are to be counted where there are none, as the languages that are named say.
         """
-        unspaced = sorted(UNSPACED.intersection(filter(None, self.languages)))
-        if choice == "word" and unspaced:
-            raise UsageError(f"--unit word: {self.name} holds {', '.join(unspaced)}, written without spaces; use --unit auto or character")
+        named = sorted(UNSPACED.intersection(written_language(language, task) or "" for language in self.languages))
+        if choice == "word" and named:
+            raise UsageError(f"--unit word: {self.name} holds {', '.join(named)}, written without spaces; use --unit auto or character")
+        unspaced = UNSPACED.intersection(written_language(language, task) or "" for language in self.scored_as)
         return "character" if unspaced or choice == "character" else "word"
 
 
@@ -59,11 +87,12 @@ class Cell:
 
     unit: Unit
     rates: tuple[ErrorRate, ...]
+    signature: str = ""  #: what the rates were made with, but for their name
 
     @classmethod
-    def of(cls, heard: Sequence[Comparison], unit: Unit) -> Cell:
+    def of(cls, heard: Sequence[Comparison], unit: Unit, signature: str = "") -> Cell:
         """What :func:`hear` found, counted in ``unit``."""
-        return cls(unit, tuple(pair.words if pair.words and unit == "word" else pair.characters for pair in heard))
+        return cls(unit, tuple(pair.words if pair.words and unit == "word" else pair.characters for pair in heard), signature)
 
     @property
     def rate(self) -> ErrorRate:
@@ -98,7 +127,7 @@ class Matrix:
     def json(self) -> dict[str, Any]:
         """The matrix with its counts and intervals, for programs."""
         return {
-            "sets": [{"name": speech.name, "utterances": len(speech.utterances)} for speech in self.sets],
+            "sets": [{"name": speech.name, "utterances": len(speech.utterances), "skipped": list(speech.skipped)} for speech in self.sets],
             "models": [
                 {
                     "name": row.name,
@@ -128,12 +157,25 @@ class Matrix:
         lines = ["| | " + " | ".join(self.headings()) + " |", "|---|" + "---|" * len(self.sets)]
         lines += ["| " + " | ".join([row.name, *self._texts(row)]) + " |" for row in self.rows]
         legend = f"Percent, with 95 % intervals; ↑ and ↓: the paired interval of the difference from {self.rows[0].name} leaves out 0."
-        return "\n".join([*lines, "", legend])
+        signatures = [f"- `{signature}`" for signature in self.signatures]
+        return "\n".join([*lines, "", legend, *(["", *signatures] if signatures else [])])
 
     def __str__(self) -> str:
         table = [["", *self.headings()], *[[row.name, *self._texts(row)] for row in self.rows]]
         widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table)
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+        return "\n".join([*lines, *self.signatures])
+
+    @property
+    def signatures(self) -> list[str]:
+        """What the rates must be quoted with: one for each model and set, those that agree but for the model once."""
+        signed = [
+            f"{speech.name}: {NAMES[cell.unit]}|{cell.signature}"
+            for row in self.rows
+            for speech, cell in zip(self.sets, row.cells, strict=True)
+            if cell.signature
+        ]
+        return list(dict.fromkeys(signed))
 
     def headings(self) -> list[str]:
         """Each set's name with that of its score."""
@@ -157,11 +199,17 @@ class Matrix:
             "change": _pair(self.change(row, column)),
             "errors": rate.errors,
             "reference_units": rate.reference_units,
-        }
+        } | ({"signature": f"{NAMES[cell.unit]}|{cell.signature}"} if cell.signature else {})
 
 
-def read_sets(paths: Sequence[Path], limit: int | None = None) -> tuple[SpeechSet, ...]:
+def read_sets(
+    paths: Sequence[Path], limit: int | None = None, *, language: str | None = None, skip_bad: bool = False
+) -> tuple[SpeechSet, ...]:
     """Manifests as sets, every clip of which can be decoded.
+
+    Args:
+        language: of all utterances, in place of their own.
+        skip_bad: leave out clips that cannot be decoded, naming them, instead of refusing the manifest.
 
     Raises:
         ManifestError: one that cannot be used, with all its problems.
@@ -170,9 +218,14 @@ def read_sets(paths: Sequence[Path], limit: int | None = None) -> tuple[SpeechSe
     for name, path in zip(short_names(paths), paths, strict=True):
         utterances = manifest.read(path)[:limit]
         problems = manifest.check(utterances, path, decode=True)
+        bad = {int(problem.removeprefix(f"{path}:").partition(":")[0]) for problem in problems}
+        usable = [utterance for utterance in utterances if utterance.line not in bad]
+        if problems and not (skip_bad and usable):
+            step = "none is left" if skip_bad else "correct or remove these lines, or leave them out with --skip-bad"
+            raise ManifestError(f"{path}: {len(bad)} of {len(utterances)} clips cannot be used; {step}", problems)
         if problems:
-            raise ManifestError(f"{path}: {len(problems)} clips cannot be used; correct or remove these lines", problems)
-        sets.append(SpeechSet(name, tuple(utterances)))
+            note(f"{path}: left out {len(bad)} of {len(utterances)} clips:\n" + "\n".join(problems))
+        sets.append(SpeechSet(name, tuple(usable), language, skipped=tuple(problems)))
     return tuple(sets)
 
 
@@ -185,28 +238,27 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     return [path.relative_to(common).as_posix() for path in plain]
 
 
-def measure(engine: Engine, speech: SpeechSet, options: DecodeOptions, unit: UnitChoice = "auto") -> Cell:
-    """Decode a set with a model and score it, each utterance by the rules of its own language."""
-    counted = speech.unit(unit)
-    return Cell.of(hear(engine, speech, options), counted)
-
-
 def hear(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
     """Decode a set with a model and compare each utterance with what was said, in their order."""
-    return compare_heard(speech, texts(engine, speech, options), options)
+    return compare_heard(speech, transcripts(engine, speech, options), options.task)
 
 
-def texts(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[str]:
-    """What a model writes for each utterance, in their order."""
+def transcripts(engine: Engine, speech: SpeechSet, options: DecodeOptions, *, vad: bool | None = None) -> list[Transcript]:
+    """What a model hears in each utterance, in their order."""
     clips = (utterance.waveform() for utterance in speech.utterances)
-    heard = Transcriber(engine, options).transcribe_clips(clips, languages=speech.languages)
-    return [transcript.text for transcript in track(heard, speech.name, len(speech.utterances), "clips")]
+    heard = Transcriber(engine, options, vad=vad).transcribe_clips(clips, languages=speech.languages)
+    return list(track(heard, speech.name, len(speech.utterances), "clips"))
 
 
-def compare_heard(speech: SpeechSet, heard: Sequence[str], options: DecodeOptions) -> list[Comparison]:
-    """Compare what was heard in each utterance with what was said."""
-    pairs = [(utterance.sentence, text) for utterance, text in zip(speech.utterances, heard, strict=True)]
-    return compare(pairs, [written_language(language, options.task) for language in speech.languages], Normalizer.for_language)
+def compare_heard(
+    speech: SpeechSet,
+    heard: Sequence[Transcript],
+    task: Task = "transcribe",
+    normalizer: Callable[[str | None], Normalizer] = Normalizer.for_language,
+) -> list[Comparison]:
+    """Compare what was heard in each utterance with what was said, by the rules of the language that it is scored as."""
+    pairs = [(utterance.sentence, transcript.text) for utterance, transcript in zip(speech.utterances, heard, strict=True)]
+    return compare(pairs, [written_language(language, task) for language in speech.settle(heard).settled], normalizer)
 
 
 def setting(engine: Engine) -> str:

@@ -72,6 +72,7 @@ class Comparison:
     hypothesis: str
     words: ErrorRate | None  #: None for languages written without spaces
     characters: ErrorRate
+    language: str | None = None  #: of the text, by whose rules it was scored
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def compare(
     heard = [normalize(text) for normalize, (_, text) in zip(chosen, texts, strict=True)]
     words, characters = utterance_rates(said, heard, "word"), utterance_rates(said, heard, "character")
     return [
-        Comparison(reference, hypothesis, None if language in UNSPACED else word, character)
+        Comparison(reference, hypothesis, None if language in UNSPACED else word, character, language)
         for reference, hypothesis, language, word, character in zip(said, heard, languages, words, characters, strict=True)
     ]
 

@@ -8,7 +8,6 @@ token's text and never computed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_S, Seconds
 from finewhisper.errors import ModelError, UsageError
+from finewhisper.language import LANGUAGES, language_code
 from finewhisper.transcript import UNSPACED, Segment, Task
 
 if TYPE_CHECKING:
@@ -30,46 +30,6 @@ VOCABULARY_SIZES = {51864: "English-only (.en)", 51865: "multilingual v1 and v2"
 
 #: The 1501 times that a model can write, in the order of their tokens.
 TIMESTAMP_TOKENS = [f"<|{step * TIMESTAMP_STEP_S:.2f}|>" for step in range(round(WINDOW_S / TIMESTAMP_STEP_S) + 1)]
-
-#: Whisper's languages in the order of their tokens; Cantonese exists only in large-v3 and turbo.
-_LANGUAGE_TABLE = """
-en English, zh Chinese, de German, es Spanish, ru Russian, ko Korean, fr French, ja Japanese, pt Portuguese, tr Turkish, pl Polish,
-ca Catalan, nl Dutch, ar Arabic, sv Swedish, it Italian, id Indonesian, hi Hindi, fi Finnish, vi Vietnamese, he Hebrew, uk Ukrainian,
-el Greek, ms Malay, cs Czech, ro Romanian, da Danish, hu Hungarian, ta Tamil, no Norwegian, th Thai, ur Urdu, hr Croatian,
-bg Bulgarian, lt Lithuanian, la Latin, mi Maori, ml Malayalam, cy Welsh, sk Slovak, te Telugu, fa Persian, lv Latvian, bn Bengali,
-sr Serbian, az Azerbaijani, sl Slovenian, kn Kannada, et Estonian, mk Macedonian, br Breton, eu Basque, is Icelandic, hy Armenian,
-ne Nepali, mn Mongolian, bs Bosnian, kk Kazakh, sq Albanian, sw Swahili, gl Galician, mr Marathi, pa Punjabi, si Sinhala, km Khmer,
-sn Shona, yo Yoruba, so Somali, af Afrikaans, oc Occitan, ka Georgian, be Belarusian, tg Tajik, sd Sindhi, gu Gujarati, am Amharic,
-yi Yiddish, lo Lao, uz Uzbek, fo Faroese, ht Haitian Creole, ps Pashto, tk Turkmen, nn Nynorsk, mt Maltese, sa Sanskrit,
-lb Luxembourgish, my Myanmar, bo Tibetan, tl Tagalog, mg Malagasy, as Assamese, tt Tatar, haw Hawaiian, ln Lingala, ha Hausa,
-ba Bashkir, jw Javanese, su Sundanese, yue Cantonese
-"""
-LANGUAGES: dict[str, str] = dict(entry.strip().split(" ", 1) for entry in _LANGUAGE_TABLE.split(","))
-_ALIASES = {
-    "burmese": "my", "castilian": "es", "flemish": "nl", "haitian": "ht", "haitian creole": "ht", "letzeburgesch": "lb",
-    "mandarin": "zh", "moldavian": "ro", "moldovan": "ro", "panjabi": "pa", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
-    "zh-cn": "zh", "zh-tw": "zh", "jv": "jw",
-}  # fmt: skip
-_BY_NAME = {name.lower(): code for code, name in LANGUAGES.items()} | _ALIASES
-
-
-#: A language with a script or a region, as browsers name it: en-us, zh-hant-tw, es-419.
-_REGIONAL = re.compile(r"[a-z]{2}([-_]([a-z]{4}|[a-z]{2}|[0-9]{3})){1,2}")
-
-
-def language_code(language: str) -> str:
-    """The code of a language given as a code or a name: Chinese, chinese, zh and zh-CN are all ``zh``, and en-US is ``en``.
-
-    Raises:
-        UsageError: Whisper has no such language.
-    """
-    name = language.strip().lower()
-    code = name if name in LANGUAGES else _BY_NAME.get(name.replace("_", " "))
-    if code is None and _REGIONAL.fullmatch(name) and name[:2] in LANGUAGES:
-        code = name[:2]
-    if code is None:
-        raise UsageError(f"language {language!r} is not one of Whisper's; give a code such as 'bg' or a name such as 'Bulgarian'")
-    return code
 
 
 class Vocabulary:
@@ -186,7 +146,10 @@ class Vocabulary:
                 raise UsageError("a multilingual model needs a language: pass --language, or give each manifest line a 'language'")
             code = language_code(language)
             if code not in self.languages:
-                raise UsageError(f"language {code!r} exists only in large-v3 and turbo models; this model does not have it")
+                raise UsageError(
+                    f"language {code!r} exists only in large-v3 and turbo models, and this model does not have it; "
+                    "give zh, under which earlier models learnt Cantonese"
+                )
             start = [self.start_of_transcript, self.languages[code], self.id(f"<|{task}|>")]
         else:
             if (language is not None and language_code(language) != "en") or task != "transcribe":

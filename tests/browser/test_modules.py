@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from finewhisper.language import LANGUAGES
 from finewhisper.transcript import Segment, Transcript, Word
-from finewhisper.vocabulary import LANGUAGES
 from finewhisper.writers import WRITERS
 
 

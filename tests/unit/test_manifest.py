@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from finewhisper import manifest
 from finewhisper.errors import ManifestError
+from finewhisper.language import LANGUAGES
 from finewhisper.manifest import TimedSentence, Utterance
-from finewhisper.vocabulary import LANGUAGES
 
 # ---- round trips
 

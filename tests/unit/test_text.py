@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finewhisper.errors import UsageError
+from finewhisper.language import LANGUAGES
 from finewhisper.text import STEPS, Normalizer
-from finewhisper.vocabulary import LANGUAGES
 
 BY_STEP = {
     "basic": [

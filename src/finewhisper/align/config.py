@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finewhisper.config import Config, Flag
+from finewhisper.language import Language
 
 
 class AlignConfig(Config):
@@ -25,7 +26,7 @@ class AlignConfig(Config):
     """Manifest with speech that the model is for, such as its dev set."""
     limit: int = Field(24, ge=2)
     """How many windows to listen to, half of them to choose and half to measure."""
-    language: str | None = None
+    language: Language = None
     """Language of the clips where the manifest does not say."""
     dry_run: bool = False
     """Only print what would be chosen."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from finewhisper.config import Config, Flag
+from finewhisper.config import Flag
+from finewhisper.scoring import ScoringConfig
 
 
-class CompareConfig(Config):
+class CompareConfig(ScoringConfig):
     """Prints the matrix of error rates and writes it as result.json, matrix.csv, matrix.md and matrix.png.
 
     The first model is what the others are compared with: name the base first to see what a fine-tuning has gained and forgotten.
@@ -24,18 +25,8 @@ class CompareConfig(Config):
     """Folder to write."""
     names: tuple[str, ...] = ()
     """What to call the models in the table; default: their folders."""
-    unit: Literal["auto", "word", "character"] = "auto"
-    """What is counted; auto: characters for scripts without spaces, else words."""
-    limit: int | None = Field(None, ge=1)
-    """Use only this many utterances of each manifest, from its start."""
-    batch_size: int = Field(16, ge=1)
-    """Clips decoded together."""
-    device: str = "auto"
-    """Where to compute: cpu, cuda, or auto, which is CUDA where there is one."""
     precision: str = "auto"
     """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0 leaves the choice to the engine."""
     overwrite: bool = False
     """Replace the folder if it is there."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finewhisper.config import Config, Flag
+from finewhisper.language import Language
 
 Quantization = Literal[
     "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16",
@@ -63,7 +64,7 @@ class ConvertConfig(Config):
     limit: int = Field(8, ge=1)
     """How many utterances of the manifest are compared."""
 
-    language: str | None = None
+    language: Language = None
     """Language of the clips where the manifest does not say; detected by the source model by default."""
 
     overwrite: bool = False

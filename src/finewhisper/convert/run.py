@@ -19,7 +19,6 @@ from finewhisper.errors import MissingExtraError, UsageError, VerificationError
 from finewhisper.generation import complete
 from finewhisper.model import GGML_NAME, Kind, ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
-from finewhisper.vocabulary import language_code
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,11 @@ def _clips(config: ConvertConfig, source: ModelFolder) -> list[Clip]:
     for library, extra in (*_LIBRARIES.get(source.kind, ()), *_LIBRARIES[config.to]):
         if find_spec(library) is None:
             raise MissingExtraError(f"{library}, to compare the copy with its source (--no-verify leaves that out),", extra)
-    language = language_code(config.language) if config.language else None
-    clips = [Clip(path.name, audio.read(path)[: audio.WINDOW_SAMPLES], language) for path in config.verify_audio]
+    clips = [Clip(path.name, audio.read(path)[: audio.WINDOW_SAMPLES], config.language) for path in config.verify_audio]
     if config.manifest is not None:
         for utterance in manifest.read(config.manifest)[: config.limit]:
             waveform = utterance.waveform()[: audio.WINDOW_SAMPLES]
-            clips.append(Clip(utterance.id, waveform, utterance.language or language, sentence=utterance.sentence))
+            clips.append(Clip(utterance.id, waveform, utterance.language or config.language, sentence=utterance.sentence))
     return clips or [verify.generated_clip()]
 
 

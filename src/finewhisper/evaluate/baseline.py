@@ -50,6 +50,11 @@ class Baseline:
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise UsageError(f"--baseline {path}: cannot be read ({error!r}); run evaluate for the baseline again") from None
 
+    def language(self, line: int) -> str | None:
+        """The language by whose rules a line was scored; None where it was not, or not by such rules."""
+        row = self.rows.get(line)
+        return None if row is None else row.spoken
+
     def require_same(self, manifest: Path, digest: str, normalizers: str, references: Mapping[int, str]) -> None:
         """Check that this run's scores may stand beside the baseline's.
 

@@ -21,10 +21,10 @@ from finewhisper.evaluate.curves import Curves
 from finewhisper.evaluate.figures import confusions, figures, row_unit
 from finewhisper.evaluate.result import MOST_SPEAKERS, Evaluation, named
 from finewhisper.evaluate.scores import Group, Row, Score
+from finewhisper.language import LANGUAGES
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import Interval, align
 from finewhisper.progress import track
-from finewhisper.vocabulary import LANGUAGES
 
 #: Rows in the page, worst first; the rest is in the table beside it.
 LISTED = 5000
@@ -84,7 +84,7 @@ def _row(row: Row, before: Row | None, sound: str | None, unit: str) -> dict[str
     content: dict[str, Any] = {
         "line": row.line,
         "id": row.id,
-        "lang": row.language or row.detected_language,
+        "lang": row.spoken or row.detected_language,
         "detected": row.language is None,
         "speaker": row.speaker,
         "label": row.label,

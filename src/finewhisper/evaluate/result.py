@@ -19,6 +19,7 @@ from finewhisper.evaluate.sweep import Sweep
 from finewhisper.evaluate.timing import Times, together
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
+from finewhisper.scoring import detected_note
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,11 @@ class Setting:
     context: Context
     manifest_sha256: str
     versions: dict[str, str]
-    languages_detected: bool  #: for at least one utterance
+    detected: frozenset[str]  #: the languages by whose rules utterances are scored whose language nobody named
 
     def decoding(self, config: EvaluateConfig) -> str:
         """How text was made from audio, as in a signature."""
-        parts = [
-            "greedy" if config.beam_size == 1 else f"beam {config.beam_size}",
-            "loops:again",  # decoded again in 30 s, then with rising temperature
-            f"timestamps:{'yes' if config.timestamps else 'no'}",
-            f"context:{self.context.name}",
-        ]
-        parts.append({None: "silence:left-out", True: "vad:yes", False: "vad:no"}[config.vad])
-        if config.task != "transcribe":
-            parts.append(f"task:{config.task}")
-        if self.languages_detected:
-            parts.append("language:detected")
-        return ",".join(parts)
+        return config.decoding(self.context.name, self.detected)
 
 
 @dataclass(frozen=True)
@@ -168,6 +158,8 @@ class Evaluation:
         lines += [line for table in tables for line in ["", *_aligned(table)]] + [""] * bool(tables)
         lines += [self.sweep.conclusion] if self.sweep else []
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
+        unnamed = sum(row.language is None for row in self.rows)
+        lines += [detected_note(unnamed, self.setting.detected)] if self.setting.detected else []
         lines += [self.signature(name) for name in self.scores]
         return "\n".join([*lines, f"report: {self.report}"])
 

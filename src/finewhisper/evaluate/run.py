@@ -28,7 +28,7 @@ from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import bar
 from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcript import DecodeOptions, Transcript, written_language
+from finewhisper.transcript import Transcript, written_language
 
 #: Whose versions can change a score.
 _PACKAGES = ("ctranslate2", "torch", "transformers", "pywhispercpp", "onnxruntime", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
@@ -49,11 +49,13 @@ def run(config: EvaluateConfig) -> Evaluation:
     curves = Curves.read(config.model)
     baseline = Baseline.read(config.baseline) if config.baseline else None
     utterances, skipped = _usable(config)
-    languages = [config.language or utterance.language for utterance in utterances]
     digest = sha256(config.manifest)
     _look(config, utterances, digest, folder)
-    if baseline is not None:
-        baseline.require_same(config.manifest, digest, normalizers(set(languages), config), _references(utterances, config))
+    rules = None
+    if baseline is not None:  # what it detected goes for this run too, else the two would be scored by different rules
+        spoken = [config.language or utterance.language or baseline.language(utterance.line) for utterance in utterances]
+        baseline.require_same(config.manifest, digest, normalizers(set(spoken), config), _references(utterances, spoken, config))
+        rules = [language or "en" for language in spoken]
 
     engine = load_engine(
         folder,
@@ -68,7 +70,7 @@ def run(config: EvaluateConfig) -> Evaluation:
     swept = sweep(engine, partial(_transcribe, engine, utterances, config), utterances, config) if config.context_sweep else None
     heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, utterances, config)
 
-    rows = score(utterances, heard, config)
+    rows = score(utterances, heard, config, rules)
     setting = Setting(
         folder.kind,
         folder.fingerprint(),
@@ -76,7 +78,7 @@ def run(config: EvaluateConfig) -> Evaluation:
         engine.context,
         digest,
         versions(*_PACKAGES),
-        None in languages,
+        frozenset(row.scored_as for row in rows if row.scored_as),
     )
     before = None if baseline is None else [baseline.rows[row.line] for row in rows]
     evaluation = Evaluation(
@@ -116,10 +118,10 @@ def _look(config: EvaluateConfig, utterances: Sequence[Utterance], digest: str, 
     findings.tell([*trained, *findings.of_set(named), *findings.of_doubles(named)])
 
 
-def _references(utterances: Sequence[Utterance], config: EvaluateConfig) -> dict[int, str]:
+def _references(utterances: Sequence[Utterance], languages: Sequence[str | None], config: EvaluateConfig) -> dict[int, str]:
     return {
-        utterance.line: config.normalizer(written_language(config.language or utterance.language, config.task))(utterance.sentence)
-        for utterance in utterances
+        utterance.line: config.normalizer(written_language(language, config.task))(utterance.sentence)
+        for utterance, language in zip(utterances, languages, strict=True)
     }
 
 
@@ -130,7 +132,6 @@ def _transcribe(
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
     """
-    options = DecodeOptions(task=config.task, timestamps=config.timestamps, beam_size=config.beam_size, batch_size=config.batch_size)
     order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
     ordered = [utterances[index] for index in order]
     ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))
@@ -143,7 +144,7 @@ def _transcribe(
             heard_s += more_s
             progress.update(bisect(ends_s, heard_s + _ROUNDING_S) - progress.n)
 
-        transcripts = Transcriber(engine, options, vad=config.vad).transcribe_clips(
+        transcripts = Transcriber(engine, config.decode_options(), vad=config.vad).transcribe_clips(
             (utterance.waveform() for utterance in ordered),
             languages=[config.language or utterance.language for utterance in ordered],
             progress=advance,

@@ -10,11 +10,11 @@ from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
 from finewhisper.evaluate.config import EvaluateConfig
 from finewhisper.evaluate.timing import Times, times
+from finewhisper.language import LANGUAGES, scoring_languages
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import ErrorRate, Interval, Unit, compare, difference, interval, total
 from finewhisper.text import spelled
 from finewhisper.transcript import UNSPACED, Transcript, written_language
-from finewhisper.vocabulary import LANGUAGES
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class Row:
     words: ErrorRate | None  #: None for languages written without spaces
     characters: ErrorRate
     times: Times | None = None  #: None where none were asked for
+    scored_as: str | None = None  #: the language by whose rules it is scored, where it was detected
+
+    @property
+    def spoken(self) -> str | None:
+        """The language by whose rules the row is scored."""
+        return self.language or self.scored_as
 
     def rate(self, unit: str = "auto") -> ErrorRate:
         """The rate that the row is judged by: words where there are any, unless characters are asked for."""
@@ -99,11 +105,24 @@ class Group:
         return sum(row.words is None for row in self.rows)
 
 
-def score(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig) -> list[Row]:
-    """Compare each utterance with what a model heard."""
+def scored_as(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig) -> list[str]:
+    """The language by whose rules each utterance is scored: its own, else what was detected."""
+    given = [config.language or utterance.language for utterance in utterances]
+    return scoring_languages(given, [(transcript.language, transcript.language_probability) for transcript in heard])
+
+
+def score(
+    utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig, rules: Sequence[str] | None = None
+) -> list[Row]:
+    """Compare each utterance with what a model heard.
+
+    Args:
+        rules: the language by whose rules each is scored; by default :func:`scored_as`.
+    """
     languages = [config.language or utterance.language for utterance in utterances]
+    rules = rules or scored_as(utterances, heard, config)
     texts = [(utterance.sentence, transcript.text) for utterance, transcript in zip(utterances, heard, strict=True)]
-    compared = compare(texts, [written_language(language, config.task) for language in languages], config.normalizer)
+    compared = compare(texts, [written_language(language, config.task) for language in rules], config.normalizer)
     return [
         Row(
             line=utterance.line,
@@ -119,15 +138,16 @@ def score(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: 
             normalized_hypothesis=pair.hypothesis,
             words=pair.words,
             characters=pair.characters,
-            times=_times(utterance, transcript, language, config) if config.timestamps else None,
+            times=_times(utterance, transcript, rule, config) if config.timestamps else None,
+            scored_as=None if language else rule,
         )
-        for utterance, transcript, language, pair in zip(utterances, heard, languages, compared, strict=True)
+        for utterance, transcript, language, rule, pair in zip(utterances, heard, languages, rules, compared, strict=True)
     ]
 
 
-def _times(utterance: Utterance, heard: Transcript, language: str | None, config: EvaluateConfig) -> Times:
-    spaced = written_language(language or heard.language, config.task) not in UNSPACED
-    return times(utterance, heard, config.normalizer(written_language(language, config.task)), spaced=spaced)
+def _times(utterance: Utterance, heard: Transcript, language: str, config: EvaluateConfig) -> Times:
+    written = written_language(language, config.task)
+    return times(utterance, heard, config.normalizer(written), spaced=written not in UNSPACED)
 
 
 def require_unit(utterances: Sequence[Utterance], config: EvaluateConfig) -> None:
@@ -143,9 +163,9 @@ def groups(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateCo
     Args:
         before: the same utterances in the same order, heard by the baseline.
     """
-    by_language = split(rows, before, lambda row: row.language)
+    by_language = split(rows, before, lambda row: row.spoken)
     if len(by_language) == 1:
-        return [_group(_name(rows[0].language), rows, before, config)]
+        return [_group(_name(rows[0].spoken), rows, before, config)]
     return [_group("all", rows, before, config), *[_group(_name(code), *part, config) for code, part in by_language.items()]]
 
 
@@ -179,7 +199,7 @@ def _group(name: str, rows: Sequence[Row], before: Sequence[Row] | None, config:
         tuple(rows),
         _score(rows, before, worded, "word") if worded else None,
         _score(rows, before, range(len(rows)), "character"),
-        normalizers({row.language for row in rows}, config),
+        normalizers({row.spoken for row in rows}, config),
     )
 
 

@@ -16,7 +16,7 @@ from finewhisper.audio import FRAMES_PER_SECOND, WINDOW_S, Seconds
 from finewhisper.engines import Engine
 from finewhisper.errors import UsageError
 from finewhisper.evaluate.config import EvaluateConfig
-from finewhisper.evaluate.scores import score
+from finewhisper.evaluate.scores import Row, score, scored_as
 from finewhisper.features import context_frames
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import NAMES, ErrorRate, Interval, difference, total
@@ -152,18 +152,19 @@ def sweep(engine: Engine, decode: Decode, utterances: Sequence[Utterance], confi
     learnt = engine.context
     margins = sorted({*MARGINS_S, learnt.margin_s})
     contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [learnt.full()]
-    trials = []
+    trials: list[Trial] = []
+    rules = None
     for context in contexts:
         engine.context = context
-        trials.append(_trial(context, decode, utterances, config))
+        heard, seconds = decode(_name(context))
+        rules = rules or scored_as(utterances, heard, config)  # all contexts are scored alike
+        trials.append(_trial(context, score(utterances, heard, config, rules), heard, seconds, config))
     found = Sweep(tuple(trials))
     engine.context = found.chosen.context
     return found
 
 
-def _trial(context: Context, decode: Decode, utterances: Sequence[Utterance], config: EvaluateConfig) -> Trial:
-    heard, seconds = decode(_name(context))
-    rows = score(utterances, heard, config)
+def _trial(context: Context, rows: Sequence[Row], heard: Sequence[Transcript], seconds: Seconds, config: EvaluateConfig) -> Trial:
     unit = "character" if any(row.words is None for row in rows) else config.unit
     margin_s = context.margin_s if context.trimmed else WINDOW_S
     frames = [context_frames(row.duration_s, margin_s) for row in rows]

@@ -12,8 +12,8 @@ from finewhisper.metrics import ErrorRate, utterance_rates
 
 NAME = "utterances.csv"
 
-#: Rates are percent; empty where there is nothing to divide by, and for words of languages written without spaces. The last four are
-#: empty where no times were asked for.
+#: Rates are percent; empty where there is nothing to divide by, and for words of languages written without spaces. Of the last five, four
+#: are empty where no times were asked for, and one where the language was given.
 COLUMNS = (
     "line",
     "id",
@@ -36,6 +36,7 @@ COLUMNS = (
     "well_timed",
     "boundaries",
     "boundary_errors_s",
+    "scored_as",
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def read(path: Path) -> list[Row]:
     """
     with path.open(encoding="utf-8-sig", newline="") as stream:
         table = csv.DictReader(stream)
-        if tuple(table.fieldnames or ()) != COLUMNS:
+        if tuple(table.fieldnames or ()) not in {COLUMNS, COLUMNS[:-1]}:  # the last one is of a later version
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         cells = list(table)
     references, hypotheses = [cell["normalized_reference"] for cell in cells], [cell["normalized_hypothesis"] for cell in cells]
@@ -96,6 +97,7 @@ def _row(cells: dict[str, str], words: ErrorRate, characters: ErrorRate) -> Row:
         words=words if cells["words"] else None,
         characters=characters,
         times=_times(cells),
+        scored_as=cells.get("scored_as") or None,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from finewhisper.audio import WINDOW_S, Seconds
-from finewhisper.config import Config, Flag
+from finewhisper.config import Config, Device, Flag
+from finewhisper.language import Language
 from finewhisper.transcript import Task
 
 
@@ -73,8 +74,8 @@ class FinetuneConfig(Config):
     """Manifests to choose the best checkpoint on, by the mean of their error rates; without any the last one is kept."""
     output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the result; checkpoints and logs go below it too."""
-    language: str | None = None
-    """Language of all utterances, as a code or name; default: each line's own."""
+    language: Language = None
+    """Language of all utterances, as a code or name; default, or auto: each line's own."""
     task: Task = "transcribe"
     """What the sentences are: transcripts, or English translations."""
     timestamps: float = Field(0.5, ge=0, le=1)
@@ -126,8 +127,8 @@ class FinetuneConfig(Config):
     """Keep less of each layer and compute it again in the backward pass: less memory, slower; by default on for large models."""
     compile: bool = False
     """Compile the layers with torch.compile, which takes minutes; needs a C++ compiler, or Triton on a GPU. Does not pay on CPUs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto is CUDA where there is one."""
+    device: Device = "auto"
+    """Where to train: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
     workers: int = Field(0, ge=0)
     """Processes that decode audio; 0: the training process does it."""
     augment: Path | None = None

@@ -19,7 +19,7 @@ from finewhisper.errors import UsageError
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.processes import dealt_out
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet, hear, short_names
+from finewhisper.matrix import SpeechSet, compare_heard, short_names, transcripts
 from finewhisper.metrics import Comparison, ErrorRate, Interval, mean_interval, total
 from finewhisper.text import Normalizer
 from finewhisper.transcript import UNSPACED, DecodeOptions
@@ -68,7 +68,8 @@ def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) ->
 
 def hear_together(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
     """As :func:`finewhisper.matrix.hear`; several processes share the work, and all know the whole."""
-    return dealt_out(speech.utterances, lambda share: hear(engine, replace(speech, utterances=tuple(share)), options))
+    heard = dealt_out(speech.utterances, lambda share: transcripts(engine, replace(speech, utterances=tuple(share)), options))
+    return compare_heard(speech, heard, options.task)
 
 
 def scores(heard: Mapping[str, Sequence[Comparison]], metric: str = "auto") -> Scores:

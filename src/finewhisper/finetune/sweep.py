@@ -169,6 +169,7 @@ class Sweep:
     def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[Row, Scores]:
         note(f"{name}:")
         heard = {speech.name: scoring.hear_together(self.engine, speech, self.options) for speech in sets}
+        self.kept = tuple(speech.scored_like(heard[speech.name]) for speech in self.kept)  # the base's languages go for all after it
         cells = tuple(
             _cell(heard[speech.name], self.config.metric if column < len(self.dev) else "auto") for column, speech in enumerate(sets)
         )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from finewhisper.config import Config, Flag, build
+from finewhisper.config import Device, Flag, build
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.errors import UsageError
+from finewhisper.scoring import ScoringConfig
 
 #: What is made of a kind where only its name is given: the most exact that can be run, and the sizes that people use.
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -38,12 +39,12 @@ class Copy:
         return build(ConvertConfig, wanted, name=lambda _: f"--to {self.kind}:{self.precision}")
 
 
-class ParityConfig(Config):
+class ParityConfig(ScoringConfig):
     """Decodes a manifest with a model and with copies of it, and counts the utterances in which a copy writes another text.
 
     The first model is the source; the others are its copies, and with --to more are made of it. All get the same windows, decoded
-    greedily without times. A float32 copy should differ in no utterance, an 8-bit one by at most half a point of the error rate;
-    --require fails where one does.
+    once, greedily without times unless options say otherwise. A float32 copy should differ in no utterance, an 8-bit one by at most half
+    a point of the error rate; --require fails where one does.
     """
 
     models: Annotated[tuple[Path, ...], Flag(positional=True)]
@@ -58,16 +59,8 @@ class ParityConfig(Config):
     """JSON file to write the figures to."""
     require: bool = False
     """Fail, with exit code 2, where a copy misses what is expected of its precision."""
-    limit: int | None = Field(None, ge=1)
-    """Use only this many utterances, from the manifest's start."""
-    unit: Literal["auto", "word", "character"] = "auto"
-    """What is counted; auto: characters for scripts without spaces, else words."""
-    batch_size: int = Field(16, ge=1)
-    """Clips decoded together."""
-    device: str = "cpu"
-    """Where to compute: cpu, cuda, or auto, which is CUDA where there is one."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0 leaves the choice to the engine."""
+    device: Device = "cpu"
+    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
 
     @field_validator("to", mode="before")
     @classmethod

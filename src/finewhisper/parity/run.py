@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +15,15 @@ from finewhisper.convert.run import run as convert
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import UnsupportedError, VerificationError
 from finewhisper.files import atomic_file, sha256
-from finewhisper.matrix import Cell, SpeechSet, compare_heard, read_sets, short_names, texts
+from finewhisper.matrix import Cell, SpeechSet, compare_heard, read_sets, short_names, transcripts
 from finewhisper.model import Context, ModelFolder
 from finewhisper.outputs import require_absent
 from finewhisper.parity.config import ParityConfig
 from finewhisper.parity.result import Heard, Parity
 from finewhisper.progress import note
-from finewhisper.text import Normalizer, spelled
-from finewhisper.transcript import DecodeOptions
+from finewhisper.scoring import detected_note
+from finewhisper.text import spelled
+from finewhisper.transcript import written_language
 
 #: What weights are kept in, whatever the kind of the folder.
 _WEIGHTS = frozenset({".bin", ".data", ".gguf", ".onnx", ".onnx_data", ".safetensors"})
@@ -39,15 +41,20 @@ def run(config: ParityConfig) -> Parity:
     if config.keep is not None:
         for copy in config.copies:
             require_absent(config.keep / copy.name)
-    speech = read_sets([config.manifest], config.limit)[0]
+    speech = read_sets([config.manifest], config.limit, language=config.language, skip_bad=config.skip_bad)[0]
     source = folders[0]
-    speech.unit(config.unit)
-    heard = [_heard(name, folder, source, speech, config) for name, folder in zip(names, folders, strict=True)]
+    speech.unit(config.unit, config.task)
+    heard: list[Heard] = []
+    for name, folder in zip(names, folders, strict=True):
+        one, speech = _heard(name, folder, source, speech, config)
+        heard.append(one)
+    if speech.detected:
+        note(detected_note(speech.languages.count(None), speech.detected))
     with _kept(config.keep) as place:
         for copy in config.copies:
             convert(copy.conversion(source.path, place / copy.name))
-            heard.append(_heard(copy.name, ModelFolder.open(place / copy.name), source, speech, config))
-    parity = Parity(heard[0], tuple(heard[1:]), _settings(source.card.context, speech, config))
+            heard.append(_heard(copy.name, ModelFolder.open(place / copy.name), source, speech, config)[0])
+    parity = Parity(heard[0], tuple(heard[1:]), _settings(_context(source, config), speech, config))
     if config.figures is not None:
         with atomic_file(config.figures) as temporary:
             temporary.write_text(json.dumps(parity.json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -68,19 +75,25 @@ def _kept(folder: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSet, config: ParityConfig) -> Heard:
-    """Decode the set with one model, on the windows that the source gets."""
+def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSet, config: ParityConfig) -> tuple[Heard, SpeechSet]:
+    """Decode the set with one model, on the windows that the source gets; and the set as it is scored since the source was heard."""
     note(f"{name}:")
     if folder.card.context != source.card.context:
         note(f"{name}: its finewhisper.json names other windows than that of {source.path}, whose windows it gets here")
     engine = _load(folder, config)
-    engine.context = source.card.context
-    options = _options(config)
+    engine.context = _context(source, config)
     began = time.perf_counter()
-    written = texts(engine, speech, options)
+    written = transcripts(engine, speech, replace(config.decode_options(), fallback=()), vad=config.vad)
     seconds = time.perf_counter() - began
-    cell = Cell.of(compare_heard(speech, written, options), speech.unit(config.unit))
-    return Heard(name, engine.name, _precision(folder, engine), tuple(written), cell, seconds, _size(folder.path))
+    speech = speech.settle(written)
+    compared = compare_heard(speech, written, config.task, config.normalizer)
+    cell = Cell.of(compared, speech.unit(config.unit, config.task))
+    texts = tuple(transcript.text for transcript in written)
+    return Heard(name, engine.name, _precision(folder, engine), texts, cell, seconds, _size(folder.path)), speech
+
+
+def _context(source: ModelFolder, config: ParityConfig) -> Context:
+    return source.card.context.full() if config.full_windows else source.card.context
 
 
 def _load(folder: ModelFolder, config: ParityConfig) -> Engine:
@@ -97,10 +110,6 @@ def _load(folder: ModelFolder, config: ParityConfig) -> Engine:
         return load(precision=stored)
     except UnsupportedError:  # of the type or of the device, which then is refused again
         return load()
-
-
-def _options(config: ParityConfig) -> DecodeOptions:
-    return DecodeOptions(timestamps=False, batch_size=config.batch_size, fallback=())
 
 
 def _precision(folder: ModelFolder, engine: Engine) -> str:
@@ -121,9 +130,12 @@ def _size(folder: Path) -> int:
 
 def _settings(context: Context, speech: SpeechSet, config: ParityConfig) -> str:
     """What the error rates were made with, as in a score's signature."""
+    written = [written_language(language, config.task) for language in speech.scored_as]
     parts = [
-        f"normalize:{spelled(speech.languages, Normalizer.for_language)}",
-        f"decoding:greedy,timestamps:no,context:{context.name}" + (",language:detected" if None in speech.languages else ""),
+        f"normalize:{spelled(written, config.normalizer)}",
+        f"decoding:{config.decoding(context.name, speech.detected, again=False)}",
         f"manifest:{sha256(config.manifest)[:12]}",
+        *([f"first:{config.limit}"] if config.limit is not None else []),
+        *([f"skipped:{len(speech.skipped)}"] if speech.skipped else []),
     ]
-    return "|".join(parts + ([f"first:{config.limit}"] if config.limit is not None else []))
+    return "|".join(parts)

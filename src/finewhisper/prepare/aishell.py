@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 
 from finewhisper.errors import CorpusError, UsageError
 from finewhisper.files import atomic_file
+from finewhisper.language import language_code
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.archive import extract
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, LeftOut
 from finewhisper.prepare.fetch import download
 from finewhisper.progress import track
-from finewhisper.vocabulary import language_code
 
 URL = "https://www.openslr.org/resources/33/data_aishell.tgz"
 MD5 = "2f494334227864a8a8fec932999db9d8"

@@ -22,11 +22,11 @@ from typing import Any
 
 from finewhisper import label_rules
 from finewhisper.errors import CorpusError, UsageError
+from finewhisper.language import spoken_language
 from finewhisper.manifest import Files, Utterance
 from finewhisper.prepare import tables
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, Shares
-from finewhisper.vocabulary import language_code
 
 SHARES = Shares(test=0.1, dev=0.05)
 
@@ -173,16 +173,11 @@ class _Row:
 
     def _language(self) -> str | None:
         name = self._take("language") or self.language
-        if not name:
-            return None
         try:
-            return language_code(name)
-        except UsageError:
-            try:
-                return language_code(name.replace("-", "_").partition("_")[0])  # a locale such as zh-CN or pt_BR
-            except UsageError as error:
-                self._problem(str(error))
-                return None
+            return spoken_language(name)
+        except UsageError as error:
+            self._problem(str(error))
+            return None
 
     def _split(self, file: str, table_split: str | None) -> str:
         """As the row says, else the folder that its file lies in, else the table's folder."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from finewhisper.config import Config, Flag
 from finewhisper.errors import UsageError
-from finewhisper.vocabulary import language_code
+from finewhisper.language import spoken_language
 
 CorpusName = Literal["aishell", "audiofolder", "fsdd", "manifest", "tuxpaint"]
 
@@ -22,6 +22,14 @@ _UNUSED: dict[str, tuple[str, ...]] = {
     "manifest": ("cache",),
     "tuxpaint": ("split_by",),
 }
+
+
+def _as_typed(language: str | None) -> str | None:
+    """A language that Whisper knows, in the words that it was given in: Tux Paint has variants such as pt_BR."""
+    try:
+        return language if spoken_language(language) else None
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 class PrepareConfig(Config):
@@ -40,7 +48,7 @@ class PrepareConfig(Config):
     """The corpus's folder, archive or file; without one, tuxpaint and aishell are downloaded."""
     output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the manifests; audio that has to be extracted goes below it."""
-    language: str | None = None
+    language: Annotated[str | None, AfterValidator(_as_typed)] = None
     """Language to choose (tuxpaint), or of the lines that do not say (audiofolder, manifest), as a code or name."""
 
     test_share: float | None = Field(None, ge=0, lt=1)
@@ -60,16 +68,6 @@ class PrepareConfig(Config):
     """Folder that keeps downloads; by default OUTPUT/download."""
     overwrite: bool = False
     """Prepare again and replace the manifests that are there."""
-
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                language_code(value.partition("_")[0])  # Tux Paint's pt_BR is Portuguese to Whisper
-            except UsageError as error:
-                raise ValueError(str(error)) from None
-        return value
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> PrepareConfig:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from finewhisper import manifest
 from finewhisper.errors import UsageError
+from finewhisper.language import spoken_language
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import Clip, Corpus, Shares
-from finewhisper.vocabulary import language_code
 
 
 def fetch(config: PrepareConfig) -> Path:
@@ -30,7 +30,7 @@ def read(source: Path, config: PrepareConfig) -> Corpus:
         ManifestError: there is no such file.
     """
     utterances, problems = manifest.scan(source)
-    language = None if config.language is None else language_code(config.language)
+    language = spoken_language(config.language)
     clips = [
         # a stated duration may be wrong; it is read from the audio
         Clip(replace(item, language=item.language or language, duration_s=None), source.stem, f"{source}:{item.line}: ")

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 
 from finewhisper.errors import CorpusError, UsageError
+from finewhisper.language import language_code
 from finewhisper.manifest import Utterance
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import Clip, Corpus
-from finewhisper.vocabulary import language_code
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEST_INDICES = range(5)

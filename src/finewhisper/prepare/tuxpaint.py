@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from finewhisper.errors import CorpusError, UsageError
+from finewhisper.language import LANGUAGES, language_code
 from finewhisper.manifest import Utterance
 from finewhisper.prepare import debian
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import Clip, Corpus, LeftOut, Shares
 from finewhisper.prepare.splits import same_text
-from finewhisper.vocabulary import LANGUAGES, language_code
 
 PACKAGE = "tuxpaint-stamps-default"
 SHARES = Shares(test=0.18, dev=0.07)
@@ -77,7 +77,7 @@ def fetch(config: PrepareConfig) -> Path:
         source = debian.package(PACKAGE, config.downloads, help_text=_HELP)
     if source.is_file():
         stamps = config.output / "stamps"
-        debian.extract(source, stamps, wanted=_wanted(language_code(config.language.partition("_")[0])), help_text=_HELP)
+        debian.extract(source, stamps, wanted=_wanted(language_code(config.language)), help_text=_HELP)
         return stamps
     if not source.is_dir():
         raise CorpusError(f"{source}: no such file or folder; {_HELP}")
@@ -92,7 +92,7 @@ def read(stamps: Path, config: PrepareConfig) -> Corpus:
     """
     assert config.language is not None, "fetch requires it"
     locale = _locale(config.language, stamps)
-    language = language_code(locale.partition("_")[0])
+    language = language_code(locale)
     left_out: list[LeftOut] = []
     clips = list(_captioned((item for item in _recordings(stamps) if item.locale == locale), language, left_out))
     clips = _without_repetitions(clips, left_out)
@@ -122,7 +122,7 @@ def _locale(language: str, stamps: Path) -> str:
         raise CorpusError(f"{stamps}: holds no spoken captions (files such as owl_desc_bg.ogg); {_HELP}")
     if language in found:
         return language
-    code = language_code(language.partition("_")[0])
+    code = language_code(language)
     variants = [locale for locale in found if locale == code or ("_" not in language and locale.startswith(f"{code}_"))]
     if len(variants) != 1:
         spoken = ", ".join(f"{locale} ({count})" for locale, count in sorted(found.items()))

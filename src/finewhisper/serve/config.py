@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from finewhisper.config import Config, Flag
+from finewhisper.config import Config, Device, Flag
 from finewhisper.serve.jobs.config import JobsConfig
 from finewhisper.serve.live.config import LiveConfig
 
@@ -26,8 +26,8 @@ class ServeConfig(Config):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
 
-    device: str = "auto"
-    """Where to compute: cpu, cuda, cuda:1, or auto, which is CUDA where there is one."""
+    device: Device = "auto"
+    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
     precision: str = "auto"
     """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
     threads: int = Field(0, ge=0)

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 
+from finewhisper.language import LANGUAGES, Language
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
 from finewhisper.serve.schemas import DecodingOptions, form, refusals
@@ -22,7 +23,6 @@ from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
 from finewhisper.transcribe.finishing import compression_ratio
 from finewhisper.transcript import Segment, Task, Transcript, joint, written_language
-from finewhisper.vocabulary import LANGUAGES
 from finewhisper.writers import srt, vtt
 
 #: The types of subtitles.
@@ -50,7 +50,7 @@ class TranslationOptions(DecodingOptions):
 class TranscriptionOptions(TranslationOptions):
     """The fields of a transcription beside its recording."""
 
-    language: str | None = None
+    language: Language = None
     """Code of the spoken language; detected where it is left out."""
     timestamp_granularities: tuple[Literal["word", "segment"], ...] = ()
     """What verbose_json tells the times of: segments unless only words are named."""

@@ -19,6 +19,7 @@ from finewhisper import long_audio
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform, duration
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError
+from finewhisper.language import spoken_language
 from finewhisper.model import ModelFolder
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, TooLargeError
@@ -29,7 +30,7 @@ from finewhisper.transcribe.reels import Clip
 from finewhisper.transcribe.transcriber import Progress, Transcriber
 from finewhisper.transcribe.wording import Change, changed, changes
 from finewhisper.transcript import DecodeOptions, Task, Transcript
-from finewhisper.vocabulary import Vocabulary, language_code
+from finewhisper.vocabulary import Vocabulary
 
 #: Sound that a request brings: a file, whose name says nothing, or 16 kHz mono samples.
 Sound = Path | Waveform
@@ -226,7 +227,7 @@ class Service:
     def _options(self, wish: Wish, folder: ModelFolder, vocabulary: Vocabulary) -> DecodeOptions:
         """What to decode. Raises: UsageError, before anything is decoded."""
         named = wish.language if vocabulary.multilingual or not wish.language_is_default else None
-        language = None if named is None else language_code(named)
+        language = spoken_language(named)
         timestamps = folder.card.timestamps is not False
         if language is not None or not vocabulary.multilingual:
             vocabulary.prompt(language or "en", wish.task, timestamps=timestamps)  # knows what the model cannot do

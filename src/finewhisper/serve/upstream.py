@@ -9,8 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
-from pydantic import field_validator
 
+from finewhisper.language import Language
 from finewhisper.serve.errors import fault
 from finewhisper.serve.limits import while_connected
 from finewhisper.serve.schemas import DecodingOptions, form, refusals
@@ -29,15 +29,10 @@ class UpstreamOptions(DecodingOptions):
     """Leave out punctuation."""
     task: Task = "transcribe"
     """transcribe, or translate into English."""
-    language: str | None = "zh"
-    """Code of the spoken language; None detects it."""
+    language: Language = "zh"
+    """Code of the spoken language; None or nothing detects it."""
     model: str = ""
     """A model's name, where the server has several."""
-
-    @field_validator("language")
-    @classmethod
-    def _detected(cls, language: str | None) -> str | None:
-        return None if language in {None, "None", "none"} else language
 
     def wish(self) -> Wish:
         named = "language" in self.model_fields_set

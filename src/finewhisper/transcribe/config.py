@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from finewhisper.config import Config, Flag
+from finewhisper.config import Config, Device, Flag
 from finewhisper.errors import UsageError
+from finewhisper.language import Language, spoken_language
 from finewhisper.transcript import Task
-from finewhisper.vocabulary import language_code
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv", "lrc", "ass"]
 
@@ -35,8 +35,8 @@ class TranscribeConfig(Config):
     overwrite: bool = False
     """Replace results that are there already."""
 
-    language: str | None = None
-    """Language of the recordings, as a code or name; default: detected in each."""
+    language: Language = None
+    """Language of the recordings, as a code or name; default, or auto: detected in each."""
     language_of: tuple[str, ...] = ()
     """Languages of some recordings, as PATTERN=LANGUAGE such as "*_de.mp3=de"; the first pattern that fits a path or name counts."""
     task: Task = "transcribe"
@@ -70,8 +70,8 @@ class TranscribeConfig(Config):
 
     batch_size: int = Field(8, ge=1)
     """Windows of 30 s decoded together, and up to four times as many shorter ones; fewer need less memory."""
-    device: str = "auto"
-    """Where to compute: cpu, cuda, or auto, which is CUDA where there is one."""
+    device: Device = "auto"
+    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
     precision: str = "auto"
     """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
     threads: int = Field(0, ge=0)
@@ -93,7 +93,10 @@ class TranscribeConfig(Config):
             pattern, separator, language = pair.rpartition("=")
             if not (pattern and separator):
                 raise ValueError(f'{pair!r} is not of the form PATTERN=LANGUAGE, such as "*_de.mp3=de"')
-            cls._known_language(language)
+            try:
+                spoken_language(language)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
         return pairs
 
     @model_validator(mode="after")
@@ -111,13 +114,5 @@ class TranscribeConfig(Config):
         for pair in self.language_of:
             pattern, _, language = pair.rpartition("=")
             if path is not None and (fnmatch(str(path), pattern) or fnmatch(path.name, pattern)):
-                return language_code(language)
+                return spoken_language(language)
         return self.language
-
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, language: str | None) -> str | None:
-        try:
-            return None if language is None else language_code(language)
-        except UsageError as error:
-            raise ValueError(str(error)) from None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
+from finewhisper.language import spoken_language
 from finewhisper.messages import say
 from finewhisper.transcribe import guards
 from finewhisper.transcribe.finishing import Finishing
@@ -24,7 +25,6 @@ from finewhisper.transcribe.sequential import settled
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import LEAST_S, LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.vocabulary import language_code
 
 #: Called with the seconds of audio that have just been transcribed.
 Progress = Callable[[Seconds], None]
@@ -179,7 +179,7 @@ class Transcriber:
 
     def _recording(self, language: str | None) -> _Recording:
         chosen = language if language is not None else self.options.language
-        return _Recording(None if chosen is None else language_code(chosen))
+        return _Recording(spoken_language(chosen))
 
     @property
     def _longest_s(self) -> Seconds:

@@ -10,12 +10,12 @@ from pydantic import Field, field_validator
 
 from finewhisper.audio import Seconds
 from finewhisper.cues import Layout
+from finewhisper.language import Language
 from finewhisper.serve.jobs.results import restored
 from finewhisper.serve.jobs.store import Job
 from finewhisper.serve.schemas import DecodingOptions
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
-from finewhisper.vocabulary import language_code
 from finewhisper.writers import WRITERS
 
 #: The forms of a result, and the writers that make them.
@@ -27,7 +27,7 @@ class JobOptions(DecodingOptions):
 
     model: str = ""
     """A model's name; whisper-1 is the server's first."""
-    language: str | None = None
+    language: Language = None
     """Code of the spoken language; detected where it is left out."""
     task: Task = "transcribe"
     """transcribe, or translate into English."""
@@ -43,11 +43,6 @@ class JobOptions(DecodingOptions):
     """Leave out punctuation."""
     webhook: str | None = None
     """Address that the job is sent to when it is done or has failed."""
-
-    @field_validator("language")
-    @classmethod
-    def _detected(cls, language: str | None) -> str | None:
-        return None if language in {None, ""} else language_code(language or "")
 
     @field_validator("webhook")
     @classmethod

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
+from finewhisper.language import Language
 from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.service import Wish
-from finewhisper.vocabulary import language_code
 
 #: The only rate of OpenAI's audio/pcm, in samples per second.
 RATE = 24_000
@@ -36,13 +36,8 @@ class Transcription(_Part):
     """Which model listens, and to what."""
 
     model: str | None = None
-    language: str | None = None
+    language: Language = None
     prompt: str | None = None
-
-    @field_validator("language")
-    @classmethod
-    def _known(cls, language: str | None) -> str | None:
-        return language_code(language) if language else None
 
 
 class TurnDetection(_Part):

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter
-from pydantic import ValidationError, field_validator
+from pydantic import ValidationError
 from starlette.websockets import WebSocket
 
 from finewhisper.audio import SAMPLE_RATE, Seconds
 from finewhisper.errors import UsageError
+from finewhisper.language import Language
 from finewhisper.serve.errors import ClientGoneError, TooLargeError, fault
 from finewhisper.serve.live.agreement import LiveWord
 from finewhisper.serve.live.connections import NORMAL, PROTOCOL, Connections, Messages, closing_code
@@ -23,7 +24,6 @@ from finewhisper.serve.logs import request_id
 from finewhisper.serve.schemas import DecodingOptions
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
-from finewhisper.vocabulary import language_code
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +32,12 @@ class ListenOptions(DecodingOptions):
     """What the address says."""
 
     model: str = ""
-    language: str | None = None
+    language: Language = None
     task: Task = "transcribe"
     encoding: Literal["pcm_s16le", "pcm_f32le", "opus"] = "pcm_s16le"
     sample_rate: int = SAMPLE_RATE
     to_simple: bool = False
     remove_pun: bool = False
-
-    @field_validator("language")
-    @classmethod
-    def _detected(cls, language: str | None) -> str | None:
-        return None if language in {None, "", "None", "auto"} else language_code(language or "")
 
     @classmethod
     def of(cls, socket: WebSocket) -> ListenOptions:

@@ -1,0 +1,94 @@
+"""What every verb that measures error rates is asked, and how its numbers are signed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from finewhisper.config import Config, Device
+from finewhisper.errors import UsageError
+from finewhisper.language import Language
+from finewhisper.text import Normalizer
+from finewhisper.transcript import DecodeOptions, Task
+
+UnitChoice = Literal["auto", "word", "character"]
+
+
+class ScoringConfig(Config):
+    """How speech is decoded and compared: ``evaluate``, ``compare`` and ``parity`` share these options."""
+
+    language: Language = None
+    """Language of all utterances, as a code or name; default, or auto: each line's own, else detected."""
+    task: Task = "transcribe"
+    """transcribe, or translate where the sentences are English translations."""
+    timestamps: bool = False
+    """Let the model write times, as it does for subtitles."""
+    full_windows: bool = False
+    """Pad every clip to 30 s, as OpenAI's program does, whatever context the model can do with."""
+    vad: bool | None = None
+    """Decode only where somebody speaks; default: clips in which nobody does are not decoded, the others whole."""
+    beam_size: int = Field(1, ge=1)
+    """Hypotheses kept while decoding; 1 is greedy."""
+    batch_size: int = Field(16, ge=1)
+    """Clips decoded together."""
+
+    normalize: str = "auto"
+    """How text is made comparable: auto chooses by language; else steps such as basic,spaces; none compares raw text."""
+    unit: UnitChoice = "auto"
+    """What is counted; auto: characters for scripts without spaces, else words."""
+    limit: int | None = Field(None, ge=1)
+    """Use only this many utterances of a manifest, from its start."""
+    skip_bad: bool = False
+    """Leave out clips that cannot be decoded, listing them, instead of stopping."""
+
+    device: Device = "auto"
+    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
+    threads: int = Field(0, ge=0)
+    """CPU threads; 0 leaves the choice to the engine."""
+
+    @field_validator("normalize")
+    @classmethod
+    def _known_steps(cls, steps: str) -> str:
+        try:
+            return steps if steps == "auto" else ",".join(Normalizer.named(steps).steps) or "none"
+        except UsageError as error:
+            raise ValueError(str(error).removeprefix("--normalize: ")) from None
+
+    def normalizer(self, language: str | None) -> Normalizer:
+        """The normaliser for utterances in ``language``."""
+        return Normalizer.for_language(language) if self.normalize == "auto" else Normalizer.named(self.normalize)
+
+    def decode_options(self) -> DecodeOptions:
+        """How each utterance is decoded; its language goes with it."""
+        return DecodeOptions(task=self.task, timestamps=self.timestamps, beam_size=self.beam_size, batch_size=self.batch_size)
+
+    def decoding(self, context: str, detected: Collection[str], *, again: bool = True) -> str:
+        """How text was made from audio, as in a signature.
+
+        Args:
+            context: the name of the engine's context.
+            detected: the languages by whose rules utterances were scored that nobody had named the language of.
+            again: whether windows whose text loops are decoded again.
+        """
+        parts = [
+            "greedy" if self.beam_size == 1 else f"beam {self.beam_size}",
+            *(["loops:again"] if again else []),  # in 30 s, then with rising temperature
+            f"timestamps:{'yes' if self.timestamps else 'no'}",
+            f"context:{context}",
+        ]
+        parts.append({None: "silence:left-out", True: "vad:yes", False: "vad:no"}[self.vad])
+        if self.task != "transcribe":
+            parts.append(f"task:{self.task}")
+        if detected:
+            parts.append(f"language:detected {'+'.join(sorted(detected))}")
+        return ",".join(parts)
+
+
+def detected_note(utterances: int, detected: Collection[str]) -> str:
+    """What is said where languages were detected; empty where all are known."""
+    if not detected:
+        return ""
+    names = ", ".join(sorted(detected))
+    return f"{utterances} utterances have no language and are scored by what was detected ({names}); --language or the manifest settles it"
