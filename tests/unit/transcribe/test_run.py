@@ -14,8 +14,8 @@ import soundfile
 import srt
 from pydantic import ValidationError
 
-from finewhisper import audio, long_audio
-from finewhisper.audio import Waveform
+from finewhisper import audio
+from finewhisper.audio import Waveform, soundfiles
 from finewhisper.cli import main
 from finewhisper.errors import AudioError, DiskFullError, StorageError, UsageError
 from finewhisper.transcribe import reels
@@ -128,7 +128,7 @@ def test_memory_does_not_grow_with_a_recording(
     """Ten minutes, mostly silent, in pieces of half a minute; three hours take the same way in pieces of ten minutes."""
     monkeypatch.setattr(module, "_LONG_S", 30.0)
     monkeypatch.setattr(reels, "_REEL_S", 30.0)
-    monkeypatch.setattr(long_audio, "_BLOCK_S", 10.0)
+    monkeypatch.setattr(soundfiles, "BLOCK_S", 10.0)
     speech = audio.read(talks / "whole.mp3")[: 16_000 * 11]
     silence = np.zeros(16_000 * 289, np.float32)
     soundfile.write(tmp_path / "long.flac", np.concatenate([speech, silence, speech, silence]), 16_000)
