@@ -16,7 +16,7 @@ from finewhisper.audio.ffmpeg import Stretch
 from finewhisper.audio.notices import Notice, peak, too_quiet
 from finewhisper.audio.sources import Part, Pick, Source
 from finewhisper.errors import AudioError
-from finewhisper.resampling import Converter
+from finewhisper.resampling import Converter, are_numbers
 
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 10_000_000  # samples per second; others stand in damaged headers, and take time and memory
 _ANY = Pick()
@@ -147,7 +147,7 @@ def _stretches(
         for at_s, samples, rate in _of_one(part, first_s, last_s, pick, notices, keep_cut=keep_cut):
             if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
                 raise AudioError(f"{part.name}: its header claims {rate} samples a second, {_odd(rate)}; it is damaged, copy it again")
-            if not np.isfinite(samples).all():
+            if not are_numbers(samples):
                 raise AudioError(f"{part.name}: holds samples that are not numbers (NaN or infinity); convert or record it again")
             length_s = at_s + len(samples) / rate
             yield offset_s + at_s, samples, rate

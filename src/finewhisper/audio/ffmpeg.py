@@ -17,7 +17,7 @@ from finewhisper.audio.notices import Notice
 from finewhisper.audio.sources import Part, Pick
 from finewhisper.audio.timeline import Timeline
 from finewhisper.errors import AudioError, CutShortError
-from finewhisper.resampling import FloatScale, Mixer
+from finewhisper.resampling import FloatScale, Mixer, are_numbers
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, Packet
@@ -303,7 +303,7 @@ class _Reading:
         if not 0 < rate < 1 << 31:
             return
         samples = self.mixer.frame(frame) if self.scale is None else self.scale(self.mixer.frame(frame))
-        if not np.isfinite(samples).all():
+        if not are_numbers(samples):
             self._skip()
             return
         stamp_s = None if frame.time is None else frame.time - self.origin_s
