@@ -5,6 +5,7 @@
     FinewhisperError            what the command line prints in one line, exit code 2
     ├── UsageError              a flag, an environment variable or a recipe file
     ├── AudioError              a file that cannot be decoded, or a slice outside it
+    │   └── CutShortError       a file whose header promises more than there is
     ├── ListingError            carries every problem found
     │   ├── ManifestError       lines of a manifest
     │   ├── CorpusError         a corpus folder or archive that is not what it should be
@@ -37,6 +38,21 @@ class UsageError(FinewhisperError):
 
 class AudioError(FinewhisperError):
     """An audio file is missing, empty, damaged or not audio at all."""
+
+
+class CutShortError(AudioError):
+    """An audio file breaks off before its header says it does.
+
+    Attributes:
+        found_s: how many seconds of it there are; a slice that ends before can be used.
+    """
+
+    def __init__(self, name: str, found_s: float, promised_s: float | None = None) -> None:
+        self.found_s = found_s
+        what = "it breaks off in the middle of a page" if promised_s is None else f"its header promises {promised_s:.2f} s"
+        super().__init__(
+            f"{name}: is cut short: {what}, the data end after {found_s:.2f} s; copy or record it again, or give an end_time before that"
+        )
 
 
 class ListingError(FinewhisperError):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from finewhisper import audio, long_audio
+from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.errors import AudioError
 
@@ -343,7 +343,7 @@ def test_what_a_header_only_claims_takes_no_memory(sounds: Path, tmp_path: Path)
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("look", [audio.read, lambda path: list(long_audio.blocks(path))])
+@pytest.mark.parametrize("look", [audio.read, lambda path: list(audio.blocks(path))])
 def test_a_rate_at_which_nobody_records(tmp_path: Path, look) -> None:
     """Each of its samples would become 16 000."""
     soundfile.write(tmp_path / "slow.wav", np.zeros(10_000, np.float32), 1)
@@ -351,7 +351,7 @@ def test_a_rate_at_which_nobody_records(tmp_path: Path, look) -> None:
         look(tmp_path / "slow.wav")
 
 
-@pytest.mark.parametrize("look", [audio.read, audio.duration, lambda path: list(long_audio.blocks(path))])
+@pytest.mark.parametrize("look", [audio.read, audio.duration, lambda path: list(audio.blocks(path))])
 def test_a_codec_that_nobody_knows(tmp_path: Path, look) -> None:
     soundfile.write(tmp_path / "odd.caf", speechlike(SAMPLE_RATE, 0.5), SAMPLE_RATE, format="CAF")
     (tmp_path / "odd.caf").write_bytes((tmp_path / "odd.caf").read_bytes().replace(b"lpcm", b"zzzz"))
@@ -375,7 +375,7 @@ def test_damaged_files_are_told_of_in_our_words_only(tmp_path: Path, capfd: pyte
             at = chance.randrange(min(len(content), chance.choice([64, 256, 4096])))
             damaged[at : at + 4] = chance.choice([b"\xff" * 4, b"\0" * 4, chance.randbytes(4)])
         (tmp_path / f"damaged-{name}").write_bytes(damaged)
-        for look in (audio.duration, audio.read, lambda path: list(long_audio.blocks(path))):
+        for look in (audio.duration, audio.read, lambda path: list(audio.blocks(path))):
             with contextlib.suppress(AudioError):
                 look(tmp_path / f"damaged-{name}")
     assert capfd.readouterr().err == ""

@@ -140,7 +140,12 @@ def _usage(duration_s: float) -> dict[str, Any]:
 
 
 def _json(heard: Transcript, options: TranslationOptions, task: Task) -> Response:
-    return JSONResponse({"text": heard.text, "usage": _usage(heard.duration_s)})
+    return JSONResponse({"text": heard.text, "usage": _usage(heard.duration_s)} | _notices(heard))
+
+
+def _notices(heard: Transcript) -> dict[str, Any]:
+    """What the client should know of its recording, where there is anything; OpenAI's API has no place for it."""
+    return {"notices": list(heard.notices)} if heard.notices else {}
 
 
 def _verbose(heard: Transcript, options: TranslationOptions, task: Task) -> Response:
@@ -159,7 +164,7 @@ def _verbose(heard: Transcript, options: TranslationOptions, task: Task) -> Resp
     if "word" in wanted:
         words = [word for segment in heard.segments for word in segment.words]
         content["words"] = [{"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)} for word in words]
-    return JSONResponse(content)
+    return JSONResponse(content | _notices(heard))
 
 
 def _segment(number: int, segment: Segment, options: TranslationOptions) -> dict[str, Any]:

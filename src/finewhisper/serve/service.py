@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from finewhisper import long_audio
+from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform, duration
 from finewhisper.engines import load_engine
-from finewhisper.errors import AudioError
+from finewhisper.errors import AudioError, CutShortError
 from finewhisper.language import spoken_language
 from finewhisper.model import ModelFolder
 from finewhisper.serve.config import ServeConfig
@@ -162,7 +162,8 @@ class Service:
 
         def work() -> Transcript:
             with self._hearing(wish, request) as transcriber, _without_name(sound):
-                return changed(transcriber.transcribe(self._clip(sound, request), progress=told), wish.wording)
+                heard = transcriber.transcribe(self._clip(sound, request), progress=told)
+                return changed(request.noticed(heard), wish.wording)
 
         try:
             return await loop.run_in_executor(self._pool, work)
@@ -186,7 +187,7 @@ class Service:
             try:
                 with self._hearing(wish, request) as transcriber, _without_name(sound):
                     for part in transcriber.parts(self._clip(sound, request), progress=told):
-                        loop.call_soon_threadsafe(found.put_nowait, changed(part, wish.wording))
+                        loop.call_soon_threadsafe(found.put_nowait, changed(request.noticed(part), wish.wording))
             finally:
                 loop.call_soon_threadsafe(found.put_nowait, None)
 
@@ -254,7 +255,7 @@ class Service:
             return sound
         if _promised_s(sound) > limit_s:
             raise _too_long(limit_s)  # before hours of it are transcribed
-        return _limited(long_audio.blocks(sound), limit_s, request)
+        return _limited(audio.blocks(sound, notices=request.notices), limit_s, request)
 
 
 #: Silence after a draft for a model that has not learnt short contexts. English sentences cut after 2 to 16 s, tiny.en in int8: with 8 s
@@ -271,6 +272,11 @@ class _Request:
         self._lock = threading.Lock()
         self._share: SharedEngine | None = None
         self.gone = False
+        self.notices: list[audio.Notice] = []  #: of the recording, as far as it has been read
+
+    def noticed(self, heard: Transcript) -> Transcript:
+        """A transcript with what was noticed of its recording."""
+        return replace(heard, notices=tuple(dict.fromkeys([*map(str, self.notices), *heard.notices])))
 
     def holds(self, share: SharedEngine) -> None:
         with self._lock:
@@ -289,6 +295,8 @@ def _promised_s(path: Path) -> Seconds:
     """How long a file says it is; 0 where that cannot be told, as reading it will show."""
     try:
         return duration(path)
+    except CutShortError as error:
+        return error.found_s
     except AudioError:
         return 0.0
 

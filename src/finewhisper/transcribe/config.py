@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from finewhisper.audio import Pick
 from finewhisper.config import Config, Device, Flag
 from finewhisper.errors import UsageError
 from finewhisper.language import Language, spoken_language
@@ -53,6 +54,10 @@ class TranscribeConfig(Config):
     """Hypotheses kept while decoding; 1 is greedy."""
     vad: bool | None = None
     """Decode only where somebody speaks; default: in recordings longer than 30 s, and shorter ones whole unless nobody speaks in them."""
+    track: str = ""
+    """Audio track of files that have several: its number, from 0, or its language as the file states it; default: the first."""
+    channels: tuple[str, ...] = ()
+    """Names of the speakers, where each has a channel of their own, in the order of the channels; each channel is decoded by itself."""
 
     sequential: bool = False
     """Decode window after window, each told what was said before, in place of many at once."""
@@ -86,6 +91,13 @@ class TranscribeConfig(Config):
             raise ValueError("name at least one recording, folder or pattern")
         return files
 
+    @field_validator("channels")
+    @classmethod
+    def _named_channels(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(names) == 1 or any(not name.strip() for name in names):
+            raise ValueError("name the speaker of each channel, such as: --channels Anna Ben")
+        return tuple(name.strip() for name in names)
+
     @field_validator("language_of")
     @classmethod
     def _known_languages(cls, pairs: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,6 +120,12 @@ class TranscribeConfig(Config):
         if self.sequential and self.timestamps is False:
             raise ValueError("--sequential follows the model's times; leave out --no-timestamps")
         return self
+
+    @property
+    def picks(self) -> list[Pick]:
+        """The sounds of each recording that are decoded: one, or every channel."""
+        track = self.track.strip()
+        return [Pick(track, channel) for channel in range(len(self.channels))] or [Pick(track)]
 
     def spoken_in(self, path: Path | None) -> str | None:
         """The language of a recording: of the first pattern that fits, else that of all."""

@@ -6,18 +6,19 @@ import os
 import sys
 import time
 import traceback
-from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from finewhisper import audio, long_audio
-from finewhisper.audio import WINDOW_S, Seconds, Waveform
+from finewhisper import audio
+from finewhisper.audio import WINDOW_S, Notice, Pick, Seconds, Waveform
 from finewhisper.cues import Layout
 from finewhisper.engines import KINDS, load_engine
-from finewhisper.errors import AudioError, DiskFullError, FinewhisperError, UsageError
+from finewhisper.errors import AudioError, CutShortError, DiskFullError, FinewhisperError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.messages import say
 from finewhisper.model import ModelFolder
@@ -25,6 +26,7 @@ from finewhisper.progress import bar, in_threads, note
 from finewhisper.transcribe.config import TranscribeConfig
 from finewhisper.transcribe.files import STANDARD_INPUT, Recording, destinations, find, unwritable
 from finewhisper.transcribe.reels import Clip
+from finewhisper.transcribe.speakers import together
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcribe.wording import changed, changes
 from finewhisper.transcript import DecodeOptions, Transcript
@@ -36,25 +38,52 @@ _WORTH_A_BAR_S = 60.0
 _LONG_S: Seconds = 600.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Task:
     """A recording and the files to write for it; no files: standard output."""
 
     recording: Recording
     targets: dict[str, Path]
+    notices: list[Notice] = field(default_factory=list)  #: what was noticed in reading it
 
-    def read(self) -> Waveform:
+    @cached_property
+    def source(self) -> Path | bytes:
+        """The recording, or the content of one that can be read only once. Raises: AudioError."""
+        path = self.recording.path
+        if path is not None:
+            return path.read_bytes() if audio.is_pipe(path) else path
+        return sys.stdin.buffer.read()
+
+    def read(self, pick: Pick) -> Waveform:
         """The whole recording.
 
         Raises:
             AudioError: it cannot be read.
         """
-        if self.recording.path is not None:
-            return audio.read(self.recording.path)
+        with self._named():
+            return audio.read(self.source, pick=pick, notices=self.notices)
+
+    def pieces(self, pick: Pick) -> Iterator[Waveform]:
+        """The recording piece by piece. Raises: AudioError, also in the middle."""
+        with self._named():
+            yield from audio.blocks(self.source, pick=pick, notices=self.notices)
+
+    def check_channels(self, names: Sequence[str], track: str) -> None:
+        """Raises: AudioError: the recording has not as many channels as names were given."""
+        with self._named():
+            count = audio.channels(self.source, pick=Pick(track))
+            if count != len(names):
+                found = "1 channel" if count == 1 else f"{count} channels"
+                raise AudioError(f"{self.recording.name}: has {found}, but --channels names {len(names)} speakers; name one for each")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Bytes have no name, or one that means nothing to somebody at a terminal."""
         try:
-            return audio.read(sys.stdin.buffer)
-        except AudioError as error:  # the name for streams means nothing to somebody at a terminal
-            raise AudioError(str(error).replace("audio:", "standard input:", 1)) from error
+            yield
+        except AudioError as error:
+            text = str(error)
+            raise AudioError(f"{self.recording.name}:{text[6:]}" if text.startswith("audio:") else text) from error
 
     def write(self, transcript: Transcript, layout: Layout) -> None:
         for name, path in self.targets.items():
@@ -86,6 +115,8 @@ def run(config: TranscribeConfig) -> str | None:
     wanted = changes(to_simple=config.to_simple, remove_pun=config.remove_pun)
     for task, heard in _transcribed(config, tasks, problems):
         transcript = changed(heard, wanted)
+        for notice in transcript.notices:
+            note(f"{task.recording.name}: {notice}")
         heard_s += transcript.duration_s
         if printed:
             texts.append(WRITERS[printed](transcript, layout))
@@ -123,7 +154,8 @@ def _is_printed(config: TranscribeConfig, recordings: list[Recording], problems:
         return None
     from_input = bool(recordings) and recordings[0].path is None
     if not config.format:
-        one_file = config.files[0] == STANDARD_INPUT or os.path.isfile(config.files[0])  # noqa: PTH113 - pathlib may raise
+        name = config.files[0]
+        one_file = name == STANDARD_INPUT or os.path.isfile(name) or audio.is_pipe(Path(name))  # noqa: PTH113 - pathlib may raise
         return "txt" if one_file else None
     return config.format[0] if from_input and len(config.format) == 1 else None
 
@@ -157,23 +189,30 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
     read: deque[_Task] = deque()
     languages: list[str | None] = []
     broken: set[_Task] = set()
-    with _progress(sum(lengths_s)) as shown:
+    heard: defaultdict[_Task, list[Transcript]] = defaultdict(list)
+    with _progress(sum(lengths_s) * len(config.picks)) as shown:
 
         def clips() -> Iterator[Clip]:
             for task, length_s in zip(tasks, lengths_s, strict=True):
                 try:
-                    clip = pieces(task) if length_s > _LONG_S else task.read()
+                    if config.channels:
+                        task.check_channels(config.channels, config.track)
+                    for pick in config.picks:
+                        clip = pieces(task, pick) if length_s > _LONG_S else task.read(pick)
+                        read.append(task)
+                        languages.append(config.spoken_in(task.recording.path))
+                        yield clip
                 except Exception as error:
-                    problems.append(_problem(task.recording, error))
-                else:
-                    read.append(task)
-                    languages.append(config.spoken_in(task.recording.path))
-                    yield clip
+                    failed(task, error)
 
-        def pieces(task: _Task) -> Iterator[Waveform]:
+        def pieces(task: _Task, pick: Pick) -> Iterator[Waveform]:
             try:
-                yield from long_audio.blocks(task.recording.path or Path())
+                yield from task.pieces(pick)
             except Exception as error:  # what was heard so far is not the recording
+                failed(task, error)
+
+        def failed(task: _Task, error: Exception) -> None:
+            if task not in broken:
                 problems.append(_problem(task.recording, error))
                 broken.add(task)
 
@@ -185,8 +224,16 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
 
         for transcript in transcriber.transcribe_clips(clips(), languages=iter(languages), progress=advance):
             task = read.popleft()
-            if task not in broken:
-                yield task, transcript
+            heard[task].append(transcript)
+            if task not in broken and len(heard[task]) == len(config.picks):
+                yield task, _whole(task, heard.pop(task), config.channels)
+
+
+def _whole(task: _Task, heard: list[Transcript], speakers: Sequence[str]) -> Transcript:
+    """What was heard in all channels, with what was noticed of the recording."""
+    transcript = together(heard, speakers) if speakers else heard[0]
+    task.__dict__.pop("source", None)  # the content of a pipe
+    return replace(transcript, notices=tuple(dict.fromkeys([*map(str, task.notices), *transcript.notices])))
 
 
 def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber:
@@ -239,7 +286,9 @@ def _progress(total_s: Seconds) -> AbstractContextManager[Any]:
 def _duration(path: Path | None) -> Seconds:
     """From the header; 0 where that does not say, as reading the file will say what is wrong with it."""
     try:
-        return 0.0 if path is None else audio.duration(path)
+        return 0.0 if path is None or audio.is_pipe(path) else audio.duration(path)
+    except CutShortError as error:
+        return error.found_s
     except Exception:
         return 0.0
 

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ import soundfile
 import srt
 from pydantic import ValidationError
 
-from finewhisper import audio, long_audio
-from finewhisper.audio import Waveform
+from finewhisper import audio
+from finewhisper.audio import Waveform, soundfiles
 from finewhisper.cli import main
 from finewhisper.errors import AudioError, DiskFullError, StorageError, UsageError
 from finewhisper.transcribe import reels
@@ -38,13 +39,15 @@ def talks(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_long_recordings_are_read_in_pieces_and_a_fault_in_one_stops_no_other(
-    talks: Path, tiny_en_ct2_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    talks: Path, tiny_en_ct2_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(module, "_LONG_S", 1.0)
+    (talks / "noise.mp3").write_bytes(bytes(20_000))
     config = TranscribeConfig(files=(str(talks),), model=tiny_en_ct2_model, output=tmp_path, precision="int8", device="cpu")
-    with pytest.raises(AudioError, match=r"1 of 2 recordings.*\n.*cut\.mp3: is cut short"):
+    with pytest.raises(AudioError, match=r"1 of 3 recordings.*\n.*noise\.mp3: "):
         run(config)
-    assert [path.name for path in tmp_path.iterdir()] == ["whole.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.txt", "whole.txt"]
+    assert "cut.mp3: is cut short: its header promises" in capsys.readouterr().err
     assert "ask not what your country" in (tmp_path / "whole.txt").read_text()
 
 
@@ -64,10 +67,10 @@ def test_whatever_one_recording_fails_with_the_others_are_done(
     """A defect of ours or of a library, which nobody can have on demand; and a result whose place is taken by a folder."""
     original = audio.read
 
-    def faulty(path: Path) -> Waveform:
+    def faulty(path: Path, **options: Any) -> Waveform:
         if path.name == "b.wav":
             raise ZeroDivisionError("by a header")
-        return original(path)
+        return original(path, **options)
 
     monkeypatch.setattr(audio, "read", faulty)
     monkeypatch.setattr(audio, "duration", lambda path: 1 / 0)
@@ -128,7 +131,7 @@ def test_memory_does_not_grow_with_a_recording(
     """Ten minutes, mostly silent, in pieces of half a minute; three hours take the same way in pieces of ten minutes."""
     monkeypatch.setattr(module, "_LONG_S", 30.0)
     monkeypatch.setattr(reels, "_REEL_S", 30.0)
-    monkeypatch.setattr(long_audio, "_BLOCK_S", 10.0)
+    monkeypatch.setattr(soundfiles, "BLOCK_S", 10.0)
     speech = audio.read(talks / "whole.mp3")[: 16_000 * 11]
     silence = np.zeros(16_000 * 289, np.float32)
     soundfile.write(tmp_path / "long.flac", np.concatenate([speech, silence, speech, silence]), 16_000)

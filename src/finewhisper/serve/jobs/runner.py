@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from finewhisper import audio
 from finewhisper.audio import Seconds
-from finewhisper.errors import AudioError, FinewhisperError, StorageError, UsageError
+from finewhisper.errors import AudioError, CutShortError, FinewhisperError, StorageError, UsageError
 from finewhisper.serve.errors import BusyError, ClosingError, TooLargeError, fault
 from finewhisper.serve.jobs import webhooks
 from finewhisper.serve.jobs.config import JobsConfig
@@ -221,5 +221,7 @@ def _duration(recording: Any) -> Seconds:
     """0 where the header does not say; reading the file will say what is wrong with it."""
     try:
         return audio.duration(recording)
+    except CutShortError as error:
+        return error.found_s
     except AudioError:
         return 0.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
 from finewhisper.errors import AudioError
-from finewhisper.resampling import Converter
+from finewhisper.resampling import Converter, Mixer
 
 _FORMATS = {b"\x1a\x45\xdf\xa3": "matroska", b"OggS": "ogg"}
 #: Sound that may wait to be taken: a hostile stream holds minutes of silence in a kilobyte.
@@ -92,13 +92,13 @@ class OpusDecoder:
     def _decode(self, name: str) -> None:
         import av
 
-        converter = Converter(SAMPLE_RATE)
+        mixer, converter = Mixer(), Converter(SAMPLE_RATE)
         try:
             with av.open(_Pipe(self), format=name, container_options=_OPTIONS, buffer_size=_READ_BYTES) as container:
                 if not container.streams.audio:
                     raise AudioError("audio: the stream has no audio track")
                 for frame in container.decode(container.streams.audio[0]):
-                    self._put(converter.frame(frame))
+                    self._put(converter.samples(mixer.frame(frame), frame.sample_rate))
                     if self._closed:
                         break
             self._put(converter.rest())

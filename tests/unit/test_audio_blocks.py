@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from finewhisper import audio, long_audio
-from finewhisper.audio import SAMPLE_RATE, Waveform
+from finewhisper import audio
+from finewhisper.audio import SAMPLE_RATE, Waveform, blocks, soundfiles
 from finewhisper.errors import AudioError
-from finewhisper.long_audio import blocks
 
 
 def chirp(seconds: float, rate: int, channels: int = 1) -> Waveform:
@@ -23,7 +22,7 @@ def chirp(seconds: float, rate: int, channels: int = 1) -> Waveform:
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(long_audio, "_BLOCK_S", 0.7)
+    monkeypatch.setattr(soundfiles, "BLOCK_S", 0.7)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Sound: Whisper's constants, and any audio or video file as 16 kHz mono, in its own time.
+
+libsndfile reads WAV, FLAC, OGG and Opus; everything else (MP3, M4A, MP4, WebM, …) and what libsndfile stumbles over goes through
+PyAV, which carries its own FFmpeg libraries, so no program needs to be installed. MP3 is left to FFmpeg because libsndfile prints
+to standard error about every irregular file and refuses whole ones that carry no Xing header.
+
+What is wrong with a recording but does not prevent its use is told in :class:`Notice`; the rest is an ``AudioError``.
+"""
+
+from finewhisper.audio.constants import (
+    FRAMES_PER_SECOND,
+    HOP_LENGTH,
+    N_FFT,
+    ROUNDING_S,
+    SAMPLE_RATE,
+    TIMESTAMP_STEP_S,
+    WINDOW_FRAMES,
+    WINDOW_S,
+    WINDOW_SAMPLES,
+    Seconds,
+    Waveform,
+)
+from finewhisper.audio.decode import blocks, channels, duration, encode_mp3, read
+from finewhisper.audio.notices import Notice, unheard
+from finewhisper.audio.sources import Pick, Source, is_pipe
+
+__all__ = [
+    "FRAMES_PER_SECOND",
+    "HOP_LENGTH",
+    "N_FFT",
+    "ROUNDING_S",
+    "SAMPLE_RATE",
+    "TIMESTAMP_STEP_S",
+    "WINDOW_FRAMES",
+    "WINDOW_S",
+    "WINDOW_SAMPLES",
+    "Notice",
+    "Pick",
+    "Seconds",
+    "Source",
+    "Waveform",
+    "blocks",
+    "channels",
+    "duration",
+    "encode_mp3",
+    "is_pipe",
+    "read",
+    "unheard",
+]
