@@ -125,7 +125,7 @@ ba Bashkir; bak; Башҡортса
 jw Javanese; jv jav; Basa Jawa
 su Sundanese; sun; Basa Sunda
 yue Cantonese; ; Yue Chinese, Yue, Guangdonghua, 粤语, 粵語, 廣東話, 广东话
-"""
+"""  # noqa: E501
 
 #: Words for "not said": the model listens, or each line of a manifest says for itself.
 _UNSAID = frozenset(
@@ -154,7 +154,7 @@ def _key(name: str) -> str:
 
 def _read(table: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """English names by Whisper's codes, and Whisper's codes by all codes and by all names."""
-    names, by_code, by_name = {}, {}, {}
+    names, by_code, by_name = dict[str, str](), dict[str, str](), dict[str, str]()
     for line in table.strip().splitlines():
         first, codes, others = line.split(";")
         code, names[first.split()[0]] = first.split(" ", 1)
