@@ -94,9 +94,8 @@ class _Client:
 
     async def _asked(self, request: dict[str, Any]) -> None:
         conversation, session = self._conversation, self._conversation.session
-        kind = request.get("type")
-        if not isinstance(kind, str):
-            raise UsageError("type: must be the name of an event")
+        given = request.get("type")
+        kind = given if isinstance(given, str) else None  # a list could not be looked up
         if kind in {"session.update", "transcription_session.update"}:
             await self._update(request)
         elif kind == "input_audio_buffer.append":
@@ -111,7 +110,7 @@ class _Client:
             session.clear()
             await self._messages.send(_event("input_audio_buffer.cleared"))
         else:
-            raise UsageError(f"there is no event of the type {kind!r} in a transcription session")
+            raise UsageError(f"there is no event of the type {given!r:.100} in a transcription session")
 
     async def _update(self, request: dict[str, Any]) -> None:
         beta = request["type"] == "transcription_session.update"
