@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +70,18 @@ def test_a_file_that_is_cut_while_it_is_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="was cut short"):
         for name in tensors:
             tensors[name]
+
+
+def test_reading_and_writing_take_the_memory_of_a_few_tensors_not_of_the_file(tmp_path: Path) -> None:
+    shape, count = (512, 1024), 20  # 2 MB each, 42 MB in all
+    write(tmp_path / "model.safetensors", [Written(f"{n}", shape, lambda n=n: np.full(shape, n, np.float32), "F16") for n in range(count)])
+    tensors = Tensors(ModelFolder(tmp_path, "transformers"))
+    tracemalloc.start()
+    try:
+        copied = [Written(name, shape, partial(tensors.__getitem__, name), "BF16") for name in tensors]
+        write(tmp_path / "copy.safetensors", in_library_order(copied))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16e6
+    assert all((weight == int(name)).all() for name, weight in load_file(tmp_path / "copy.safetensors").items())

@@ -20,8 +20,9 @@ from finetuning import long_clips, quick_run
 from finewhisper import manifest
 from finewhisper.finetune import fitting, methods
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
-from finewhisper.finetune.memory import Footprint, Load
+from finewhisper.finetune.memory import Footprint, Load, converted_bytes
 from finewhisper.finetune.run import run
+from finewhisper.model import ModelFolder
 from finewhisper.whisper import LengthAwareWhisper
 
 #: A Whisper that is small enough to be quick and wide enough for layers, not the vocabulary, to fill the memory.
@@ -120,6 +121,16 @@ def test_weights_are_counted_before_there_are_any(options: dict[str, Any]) -> No
     footprint = Footprint.of(chosen, sizes())
     assert footprint.weights == sum(weight.numel() * weight.element_size() for weight in real.values())
     assert footprint.learning == sum(weight.numel() for weight in real.values() if weight.requires_grad)
+
+
+def test_a_base_that_is_read_in_another_type_lies_in_memory_twice(random_model: Path) -> None:
+    base = ModelFolder.open(random_model)
+    stored = (random_model / "model.safetensors").stat().st_size
+    assert converted_bytes(base, config(precision="bfloat16")) == pytest.approx(stored, rel=0.01)
+    assert converted_bytes(base, config(precision="float32")) == 0
+    assert converted_bytes(base, config(precision="bfloat16", method="full")) == 0
+    fit = fitting.Fit.of(config(precision="bfloat16"), WhisperConfig.from_dict(base.config), torch.device("cpu"), base)
+    assert fit.reading == fit.footprint.weights + converted_bytes(base, fit.config)
 
 
 def test_the_layout_leaves_the_random_numbers_as_they_were() -> None:
