@@ -183,25 +183,26 @@ def test_joined_files_are_read_to_their_end(tmp_path: Path, container: str, subt
 
 @pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("FLAC", "PCM_16")])
 def test_damage_in_the_middle_leaves_what_follows_at_its_time(tmp_path: Path, container: str, subtype: str) -> None:
-    soundfile.write(tmp_path / "whole", bursts(12, 16_000), 16_000, format=container, subtype=subtype)
+    soundfile.write(tmp_path / "whole", bursts(60, 16_000), 16_000, format=container, subtype=subtype)
     content = bytearray((tmp_path / "whole").read_bytes())
     content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)
     (tmp_path / "damaged").write_bytes(content)
     waveform, notices = told(tmp_path / "damaged")
     assert notices
-    assert len(waveform) / SAMPLE_RATE == pytest.approx(12.0, abs=0.1)
-    assert first_sound_s(waveform, 10.5) == pytest.approx(11.0, abs=0.07)
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(60.0, abs=0.1)
+    assert first_sound_s(waveform, 57.5) == pytest.approx(58.0, abs=0.07)
 
 
-@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("W64", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])  # fmt: skip
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("W64", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
+    ("MP3", "MPEG_LAYER_III")])  # fmt: skip
 def test_a_cut_file_is_used_up_to_the_cut_where_that_is_told_and_refused_elsewhere(tmp_path: Path, container: str, subtype: str) -> None:
-    soundfile.write(tmp_path / "whole", bursts(10, 16_000) + 0.01, 16_000, format=container, subtype=subtype)
+    soundfile.write(tmp_path / "whole", bursts(50, 16_000) + 0.01, 16_000, format=container, subtype=subtype)
     content = (tmp_path / "whole").read_bytes()
     (tmp_path / "cut").write_bytes(content[: len(content) * 6 // 10])
     waveform, notices = told(tmp_path / "cut")
-    assert 4 < len(waveform) / SAMPLE_RATE < 8
+    assert 20 < len(waveform) / SAMPLE_RATE < 40
     assert [notice.kind for notice in notices][-1] == "cut"
-    with pytest.raises(CutShortError, match="cut: is cut short: .*, or give an end_time before that") as caught:
+    with pytest.raises(CutShortError, match=r"cut: is cut short: .*, or give an end_time before that") as caught:
         audio.read(tmp_path / "cut")
     assert caught.value.found_s == pytest.approx(len(waveform) / SAMPLE_RATE, abs=0.1)
     part = audio.read(tmp_path / "cut", 1.0, 3.0)  # lies before the cut, so nothing of it is missing
