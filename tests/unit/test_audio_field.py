@@ -193,7 +193,8 @@ def test_damage_in_the_middle_leaves_what_follows_at_its_time(tmp_path: Path, co
     assert first_sound_s(waveform, 57.5) == pytest.approx(58.0, abs=0.07)
 
 
-@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("W64", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
+@pytest.mark.parametrize(("container", "subtype"),
+    [("WAV", "PCM_16"), ("AIFF", "PCM_16"), ("W64", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"),
     ("MP3", "MPEG_LAYER_III")])  # fmt: skip
 def test_a_cut_file_is_used_up_to_the_cut_where_that_is_told_and_refused_elsewhere(tmp_path: Path, container: str, subtype: str) -> None:
     soundfile.write(tmp_path / "whole", bursts(50, 16_000) + 0.01, 16_000, format=container, subtype=subtype)
@@ -230,8 +231,9 @@ def test_one_channel_of_several_can_be_read(tmp_path: Path) -> None:
 def test_a_second_track_is_told_of_and_can_be_chosen(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mka"), "w", format="matroska") as output:
         streams = [output.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
-        for stream, language, level in zip(streams, ("eng", "ger"), (8_000, 16_000), strict=True):
+        for stream, language in zip(streams, ("eng", "deu"), strict=True):
             stream.metadata["language"] = language
+        for stream, level in zip(streams, (8_000, 16_000), strict=True):
             frame = av.AudioFrame.from_ndarray(np.full((1, 16_000), level, np.int16), format="s16", layout="mono")
             frame.rate = 16_000
             output.mux(stream.encode(frame))
