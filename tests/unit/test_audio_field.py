@@ -183,14 +183,14 @@ def test_joined_files_are_read_to_their_end(tmp_path: Path, container: str, subt
 
 @pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("FLAC", "PCM_16")])
 def test_damage_in_the_middle_leaves_what_follows_at_its_time(tmp_path: Path, container: str, subtype: str) -> None:
-    soundfile.write(tmp_path / "whole", bursts(12, 16_000), 16_000, format=container, subtype=subtype)
+    soundfile.write(tmp_path / "whole", bursts(60, 16_000), 16_000, format=container, subtype=subtype)
     content = bytearray((tmp_path / "whole").read_bytes())
     content[len(content) // 2 : len(content) // 2 + 300] = bytes(300)
     (tmp_path / "damaged").write_bytes(content)
     waveform, notices = told(tmp_path / "damaged")
     assert notices
-    assert len(waveform) / SAMPLE_RATE == pytest.approx(12.0, abs=0.1)
-    assert first_sound_s(waveform, 10.5) == pytest.approx(11.0, abs=0.07)
+    assert len(waveform) / SAMPLE_RATE == pytest.approx(60.0, abs=0.1)
+    assert first_sound_s(waveform, 57.5) == pytest.approx(58.0, abs=0.07)
 
 
 @pytest.mark.parametrize(
@@ -198,11 +198,11 @@ def test_damage_in_the_middle_leaves_what_follows_at_its_time(tmp_path: Path, co
     [*((name, "PCM_16") for name in ("WAV", "AIFF", "W64", "NIST", "FLAC")), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")],
 )
 def test_a_cut_file_is_used_up_to_the_cut_where_that_is_told_and_refused_elsewhere(tmp_path: Path, container: str, subtype: str) -> None:
-    soundfile.write(tmp_path / "whole", bursts(10, 16_000) + 0.01, 16_000, format=container, subtype=subtype)
+    soundfile.write(tmp_path / "whole", bursts(50, 16_000) + 0.01, 16_000, format=container, subtype=subtype)
     content = (tmp_path / "whole").read_bytes()
     (tmp_path / "cut").write_bytes(content[: len(content) * 6 // 10])
     waveform, notices = told(tmp_path / "cut")
-    assert 4 < len(waveform) / SAMPLE_RATE < 8
+    assert 20 < len(waveform) / SAMPLE_RATE < 40
     assert [notice.kind for notice in notices][-1] == "cut"
     with pytest.raises(CutShortError, match=r"cut: is cut short: .*, or give an end_time before that") as caught:
         audio.read(tmp_path / "cut")
@@ -232,8 +232,9 @@ def test_one_channel_of_several_can_be_read(tmp_path: Path) -> None:
 def test_a_second_track_is_told_of_and_can_be_chosen(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "film.mka"), "w", format="matroska") as output:
         streams = [output.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
-        for stream, language, level in zip(streams, ("eng", "ger"), (8_000, 16_000), strict=True):
+        for stream, language in zip(streams, ("eng", "deu"), strict=True):
             stream.metadata["language"] = language
+        for stream, level in zip(streams, (8_000, 16_000), strict=True):
             frame = av.AudioFrame.from_ndarray(np.full((1, 16_000), level, np.int16), format="s16", layout="mono")
             frame.rate = 16_000
             output.mux(stream.encode(frame))

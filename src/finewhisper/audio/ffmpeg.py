@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ _SNAP_S: Seconds = 0.06  # a start this late is rounding or the encoder's delay
 #: Time stamps are not in these files: FFmpeg counts the packets, of which a damaged one may be several.
 _COUNTED = {"mp3", "aac", "amr", "ac3", "eac3"}
 _MOST_FAULTS = 100  # in a row, after which nothing is expected of a file any more
+_TOGETHER = 32  # frames that are handed on at once
 _AV_TIME_BASE = 1_000_000
 
 #: Mono samples at a rate, and the time of the first one in its file.
@@ -257,6 +259,13 @@ def _sought(container: InputContainer, stream: AudioStream, place_s: Seconds) ->
     return True
 
 
+def _merged(stretches: list[Stretch]) -> Iterator[Stretch]:
+    """Frames of one rate as one stretch: each costs as much as a long one on its further way."""
+    for rate, some in itertools.groupby(stretches, key=lambda stretch: stretch[2]):
+        found = list(some)
+        yield found[0][0], np.concatenate([samples for _, samples, _ in found]), rate
+
+
 class _Reading:
     """One way through a file."""
 
@@ -286,16 +295,17 @@ class _Reading:
     def stretches(self, end_s: Seconds | None) -> Iterator[Stretch]:
         held: list[Stretch] = []  # what lies beyond the end that the header states: the padding of the last frame, unless there is more
         for frame in self._decoded():
-            for stretch in self._placed(frame):
-                held.append(stretch)
-            if self.promised_s is None or self.timeline.now_s >= self.promised_s + _SLACK_S or self.timeline.now_s <= self.promised_s:
-                yield from held
+            held += self._placed(frame)
+            now_s, promised_s = self.timeline.now_s, self.promised_s
+            if len(held) >= _TOGETHER and (promised_s is None or not promised_s < now_s < promised_s + _SLACK_S):
+                yield from _merged(held)
                 held = []
             if end_s is not None and self.timeline.now_s > end_s:
                 self.ended_early = True
                 break
-        for at_s, samples, rate in held:
-            limit = len(samples) if self.joined or self.promised_s is None else max(round((self.promised_s - at_s) * rate), 0)
+        padded = self.promised_s is not None and not self.joined and self.timeline.now_s < self.promised_s + _SLACK_S
+        for at_s, samples, rate in _merged(held):
+            limit = max(round(((self.promised_s or 0.0) - at_s) * rate), 0) if padded else len(samples)
             yield at_s, samples[:limit], rate
 
     def _placed(self, frame: AudioFrame) -> Iterator[Stretch]:
