@@ -11,14 +11,15 @@ import pytest
 
 from finewhisper import findings, manifest
 from finewhisper.config import read_recipe
-from finewhisper.errors import FinewhisperError
+from finewhisper.errors import CorpusError, FinewhisperError
 from finewhisper.findings import Named
 from finewhisper.prepare import audiofolder
 from finewhisper.prepare.config import PrepareConfig
 from fuzzing import damaged, seeds
 
 TABLES = {
-    "metadata.csv": 'file_name,transcription,speaker,start,end\n00.wav,"Well, yes.",ann,0,1.5\n01.wav,Не знам,bob,,\n02.wav,"He said ""no""",ann,1,2\n',
+    "metadata.csv": 'file_name,transcription,speaker,start,end\n00.wav,"Well, yes.",ann,0,1.5\n01.wav,Не знам,bob,,\n'
+    '02.wav,"He said ""no""",ann,1,2\n',
     "metadata.tsv": 'path\tsentence\tlocale\n00.wav\t"Да", каза той.\tbg\n01.wav\t你好\tzh\n',
     "semicolons.csv": "\ufefffile_name;text;split\r\n00.wav;Ja, gut;train\r\n01.wav;Nein;test\r\n",
     "list.txt": "00.wav|7|hello there my friend\n01.wav|12|good bye\n",
@@ -26,33 +27,14 @@ TABLES = {
 }
 MANIFEST = (
     '{"audio": {"path": "a.flac", "start_time": 1.5, "end_time": 4.0}, "sentence": "Hello.", "language": "en", "duration": "2.5",'
-    ' "sentences": [{"start": 0.0, "end": 2.5, "text": "Hello."}]}\n{"audio": "b.wav", "sentence": "你好 \\ud83d\\ude00", "speaker": "S1"}\n'
+    ' "sentences": [{"start": 0.0, "end": 2.5, "text": "Hello."}]}\n'
+    '{"audio": "b.wav", "sentence": "你好 \\ud83d\\ude00", "speaker": "S1"}\n'
 )
 RECIPE = "lora: &lora {rank: 32, targets: [q_proj, v_proj]}\ntrain: data/train.jsonl\nrate: 1e-3\nmore:\n  - *lora\n  - 2020-01-01\n"
 #: What damage to text is made of, besides damage to bytes.
 PIECES = [
-    '"',
-    "\n",
-    "\r",
-    ",",
-    "\t",
-    "|",
-    ";",
-    "\0",
-    "nan",
-    "<|en|>",
-    "[" * 2000,
-    "{" * 2000,
-    "\\ud83d",
-    "\u2028",
-    "9" * 5000,
-    "&a",
-    "*a",
-    ": ",
-    "\ufeff",
-    "../",
-    "\\",
-]
+    *'"\n\r,\t|;\0\\', "nan", "<|en|>", "[" * 2000, "{" * 2000, "\\ud83d", "\u2028", "9" * 5000, "&a", "*a", ": ", "\ufeff", "../",
+]  # fmt: skip
 
 
 def broken(content: str, choose: random.Random) -> bytes:
@@ -71,8 +53,7 @@ def tried(name: str, content: str, full: int, read: Callable[[bytes], object]) -
         try:
             read(raw)
             outcomes["read"] += 1
-        except FinewhisperError as error:
-            assert str(error)
+        except FinewhisperError:
             outcomes["refused"] += 1
         except Exception as error:
             raise AssertionError(f"{name}, seed {seed}: {error!r}") from error
@@ -91,6 +72,8 @@ def test_damaged_tables_are_read_or_told(tmp_path: Path, name: str) -> None:
         path.write_bytes(raw)
         corpus = audiofolder.read(path, config)
         assert all(problem.startswith(f"{path}:") for problem in corpus.problems)
+        if corpus.problems:
+            raise CorpusError("lines", corpus.problems)
         findings.of_labels(Named(name, [clip.utterance for clip in corpus.clips]))
         findings.of_doubles(Named(name, [clip.utterance for clip in corpus.clips]))
 
