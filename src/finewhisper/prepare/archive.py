@@ -166,7 +166,8 @@ def _safe(target: str, member: tarfile.TarInfo, archive: str) -> PurePosixPath:
     path = PurePosixPath(target)
     if not member.isfile() or member.issparse():  # a sparse file of a kilobyte may fill a disk with zeros
         raise CorpusError(
-            f"{archive}: holds {member.name!r}, which is a link, a device or a sparse file; that is unsafe and nothing of the kind belongs there"
+            f"{archive}: holds {member.name!r}, which is a link, a device or a sparse file; that is unsafe, "
+            f"and nothing of the kind belongs there"
         )
     windows = PureWindowsPath(target)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in target or "\0" in target or windows.drive:
