@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finewhisper.errors import CorpusError
 from finewhisper.files import storage_errors
-from finewhisper.prepare.archive import extract_stream
+from finewhisper.prepare.archive import Budget, extract_stream
 from finewhisper.progress import bar, note
 
 _STANDARD_ERROR = 2  # standard output is for results
@@ -59,7 +59,7 @@ def extract(deb: Path, folder: Path, *, wanted: Callable[[str], str | None], hel
         assert isinstance(dpkg.stdout, BufferedReader)
         assert dpkg.stderr is not None
         try:
-            count = extract_stream(dpkg.stdout, str(deb), folder, wanted=wanted, tick=progress.update)
+            count = extract_stream(dpkg.stdout, str(deb), folder, Budget.of(deb), wanted=wanted, tick=progress.update)
             reason = dpkg.stderr.read().decode(errors="replace") if dpkg.wait() else ""
         except CorpusError as error:
             count, reason = 0, dpkg.stderr.read().decode(errors="replace").strip() or str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from finewhisper.errors import CorpusError
+from finewhisper.prepare import archive as archive_module
 from finewhisper.prepare.archive import extract
 
 
@@ -70,7 +71,9 @@ def test_what_is_unsafe_is_refused(tmp_path: Path, member: tuple[tarfile.TarInfo
     archive = pack(tmp_path / "evil.tgz", member)
     if nested:
         archive = pack(tmp_path / "outer.tgz", file("wav/evil.tar.gz", archive.read_bytes()))
-    with pytest.raises(CorpusError, match=r"tgz.*holds '.*', which (is a link or device|would be written outside the folder).*unsafe"):
+    with pytest.raises(
+        CorpusError, match=r"tgz.*holds '.*', which (is a link, a device or a sparse file|would be written outside the folder).*unsafe"
+    ):
         extract(archive, tmp_path / "deep" / "out")
     assert names(tmp_path) == {path.name for path in tmp_path.glob("*.tgz")}
     assert not Path("/tmp/finewhisper-evil").exists()
@@ -107,3 +110,28 @@ def test_damage_is_noticed(tmp_path: Path, fault: str) -> None:
     with pytest.raises(CorpusError, match=r"bad\.tgz: is damaged or cut short .*; download it again"):
         extract(tmp_path / "bad.tgz", tmp_path / "out")
     assert not list((tmp_path / "out").glob(".*")) if (tmp_path / "out").exists() else True
+
+
+def test_what_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_module, "_LEAST", 1_000_000)
+    bomb = pack(tmp_path / "bomb.tgz", file("a.wav", bytes(20_000_000)))
+    nested = pack(tmp_path / "outer.tgz", *(file(f"{number}.tar.gz", bomb.read_bytes()) for number in range(3)))
+    unwanted = {"wanted": lambda name: None}
+    for path, options in [(bomb, {}), (nested, {}), (bomb, unwanted)]:
+        with pytest.raises(CorpusError, match=r"unpacks to more than .* bytes, which no archive of recordings of its size does"):
+            extract(path, tmp_path / "out", **options)
+    assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()) < 5_000_000
+
+
+def test_an_archive_that_holds_itself_is_refused(tmp_path: Path) -> None:
+    inner = pack(tmp_path / "0.tar.gz", file("a.wav"))
+    for number in range(1, 5):
+        inner = pack(tmp_path / f"{number}.tar.gz", file("x.tar.gz", inner.read_bytes()))
+    with pytest.raises(CorpusError, match="is an archive in an archive in an archive"):
+        extract(inner, tmp_path / "out")
+
+
+def test_a_header_of_megabytes_is_damage(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "long.tgz", (special("././@LongLink", tarfile.GNUTYPE_LONGNAME)[0], b"x" * 5_000_000), file("a"))
+    with pytest.raises(CorpusError, match="a header of 5,000,000 bytes"):
+        extract(archive, tmp_path / "out")
