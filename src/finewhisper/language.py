@@ -26,7 +26,7 @@ from finewhisper.errors import UsageError
 #: In the order of Whisper's tokens: its code, its English name; other codes; other names. Cantonese exists only in large-v3 and turbo.
 _TABLE = """
 en English; eng;
-zh Chinese; zho chi cmn cdo cjy cnp cpx csp czh czo gan hak hsn lzh mnp wuu chs cht; Mandarin, Putonghua, Hanyu, 中文, 汉语, 漢語, 普通话, 國語
+zh Chinese; zho chi cmn cdo cjy cnp cpx csp czh czo gan hak hsn lzh mnp wuu chs cht; Mandarin, Putonghua, 中文, 汉语, 漢語, 普通话
 de German; deu ger; Deutsch
 es Spanish; spa; Castilian, Español, Castellano
 ru Russian; rus; Русский, Русский язык

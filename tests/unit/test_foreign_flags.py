@@ -38,11 +38,12 @@ def test_every_option_that_an_answer_names_is_one_of_the_verb(verb: str) -> None
 def test_every_upstream_option_is_understood_or_answered(verb: str, flag: str) -> None:
     config = cli.load(cli.VERBS[verb].config)
     ours = {option.name for option in options(config)}
-    try:
-        assert cli.translated(verb, config, [f"--{flag}=1"]) == [f"--{flag.replace('_', '-')}=1"]
-        assert f"--{flag.replace('_', '-')}" in ours or flag in {"warmup_steps", "logging_steps"}
-    except UsageError as error:
-        assert f"no option --{flag} in finewhisper {verb}" in str(error)
+    spelt = f"--{flag.replace('_', '-')}"
+    if spelt in ours:
+        assert cli.translated(verb, config, [f"--{flag}=1"]) == [f"{spelt}=1"]
+    else:
+        with pytest.raises(UsageError, match=f"no option --{flag} in finewhisper {verb}"):
+            cli.translated(verb, config, [f"--{flag}=1"])
 
 
 def test_the_base_model_is_said_to_be_the_first_argument(capsys: pytest.CaptureFixture[str]) -> None:
