@@ -154,7 +154,9 @@ def _key(name: str) -> str:
 
 def _read(table: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """English names by Whisper's codes, and Whisper's codes by all codes and by all names."""
-    names, by_code, by_name = {}, {}, {}
+    names: dict[str, str] = {}
+    by_code: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for line in table.strip().splitlines():
         first, codes, others = line.split(";")
         code, names[first.split()[0]] = first.split(" ", 1)

@@ -16,7 +16,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from finewhisper.errors import ModelError
-from finewhisper.vocabulary import LANGUAGES, TIMESTAMP_TOKENS, VOCABULARY_SIZES
+from finewhisper.language import LANGUAGES
+from finewhisper.vocabulary import TIMESTAMP_TOKENS, VOCABULARY_SIZES
 
 _END, _START, _NO_TIMESTAMPS = "<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"
 #: Between the languages and the times, in the order of their ids.

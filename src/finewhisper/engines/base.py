@@ -20,9 +20,10 @@ from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, 
 from finewhisper.engines.words import TokenTimes, with_words
 from finewhisper.errors import MemoryLimitError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
+from finewhisper.language import language_code
 from finewhisper.model import Context
 from finewhisper.transcript import DecodeOptions, Segment, Transcript, written_language
-from finewhisper.vocabulary import MAX_TOKENS, Vocabulary, language_code
+from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
 Features = npt.NDArray[np.float32]  # (batch, n_mels, frames)
 

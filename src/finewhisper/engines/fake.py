@@ -14,9 +14,10 @@ from typing import NoReturn
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Waveform
 from finewhisper.engines.base import Engine, Features, Hypothesis
 from finewhisper.errors import UnsupportedError
+from finewhisper.language import LANGUAGES
 from finewhisper.model import Context
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.vocabulary import LANGUAGES, TIMESTAMP_TOKENS, Vocabulary
+from finewhisper.vocabulary import TIMESTAMP_TOKENS, Vocabulary
 
 #: What is heard in a clip of up to 30 s (16 kHz mono): a sentence in English, or a transcript, of which language, phrases and scores count.
 Script = Callable[[Waveform, DecodeOptions], str | Transcript]

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from finewhisper.audio import WINDOW_S, Seconds
+from finewhisper.language import language_code
 from finewhisper.manifest import TimedSentence, Utterance
 from finewhisper.transcript import Task, join_texts
-from finewhisper.vocabulary import IGNORED, MAX_TOKENS, Vocabulary, language_code
+from finewhisper.vocabulary import IGNORED, MAX_TOKENS, Vocabulary
 
 #: Tokens around a text: start, language, task, "no timestamps" or the first time, and the end.
 PROMPT_AND_END = 5
