@@ -190,7 +190,7 @@ def translated(verb: str, config_type: type[Config], tokens: Sequence[str]) -> l
     from finewhisper.foreign_flags import answer
 
     known = {spelling for option in options(config_type) for spelling in (option.name, option.flag.alias)} | {"--config"}
-    found = []
+    found: list[str] = []
     remaining = iter(tokens)
     for token in remaining:
         flag, separator, value = token.partition("=")
