@@ -26,7 +26,7 @@ from finewhisper.errors import UsageError
 #: In the order of Whisper's tokens: its code, its English name; other codes; other names. Cantonese exists only in large-v3 and turbo.
 _TABLE = """
 en English; eng;
-zh Chinese; zho chi cmn cdo cjy cnp cpx csp czh czo gan hak hsn lzh mnp wuu chs cht; Mandarin, Putonghua, Hanyu, 中文, 汉语, 漢語, 普通话, 國語
+zh Chinese; zho chi cmn cdo cjy cnp cpx csp czh czo gan hak hsn lzh mnp wuu chs cht; Mandarin, Putonghua, 中文, 汉语, 漢語, 普通话
 de German; deu ger; Deutsch
 es Spanish; spa; Castilian, Español, Castellano
 ru Russian; rus; Русский, Русский язык
@@ -125,7 +125,7 @@ ba Bashkir; bak; Башҡортса
 jw Javanese; jv jav; Basa Jawa
 su Sundanese; sun; Basa Sunda
 yue Cantonese; ; Yue Chinese, Yue, Guangdonghua, 粤语, 粵語, 廣東話, 广东话
-"""  # noqa: E501
+"""
 
 #: Words for "not said": the model listens, or each line of a manifest says for itself.
 _UNSAID = frozenset(
@@ -154,7 +154,9 @@ def _key(name: str) -> str:
 
 def _read(table: str) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """English names by Whisper's codes, and Whisper's codes by all codes and by all names."""
-    names, by_code, by_name = dict[str, str](), dict[str, str](), dict[str, str]()
+    names: dict[str, str] = {}
+    by_code: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for line in table.strip().splitlines():
         first, codes, others = line.split(";")
         code, names[first.split()[0]] = first.split(" ", 1)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_S, Seconds
 from finewhisper.errors import ModelError, UsageError
-from finewhisper.language import LANGUAGES, language_code
+from finewhisper.language import LANGUAGES as LANGUAGES
+from finewhisper.language import language_code as language_code
 from finewhisper.transcript import UNSPACED, Segment, Task
 
 if TYPE_CHECKING:

@@ -38,9 +38,9 @@ def test_every_option_that_an_answer_names_is_one_of_the_verb(verb: str) -> None
 def test_every_upstream_option_is_understood_or_answered(verb: str, flag: str) -> None:
     config = cli.load(cli.VERBS[verb].config)
     ours = {option.name for option in options(config)}
-    spelled = f"--{flag.replace('_', '-')}"
-    if spelled in ours or flag in {"warmup_steps", "logging_steps"}:
-        assert cli.translated(verb, config, [f"--{flag}=1"]) == [f"{spelled}=1"]
+    spelt = f"--{flag.replace('_', '-')}"
+    if spelt in ours:
+        assert cli.translated(verb, config, [f"--{flag}=1"]) == [f"{spelt}=1"]
     else:
         with pytest.raises(UsageError, match=f"no option --{flag} in finewhisper {verb}"):
             cli.translated(verb, config, [f"--{flag}=1"])
