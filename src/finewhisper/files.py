@@ -166,6 +166,14 @@ def given_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def is_path(name: str) -> bool:
+    """Whether a text can name a file: not blank, without NUL, and without half characters that no system writes."""
+    try:
+        return bool(name.strip()) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
 def present(path: Path) -> Path | None:
     """The file or folder that a path names, whatever the Unicode normal form of its names on the disk; None where there is none.
 

@@ -33,6 +33,8 @@ def refusal(text: str) -> str | None:
     token = _TOKEN.search(text)
     if token:
         return f"holds {token[0]!r}, which has the form of Whisper's special tokens; write only what is said"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds half a character (a lone surrogate); write the text again"
     control = _CONTROL.search(text)
     if control:
         name = "a NUL" if control[0] == "\0" else f"the control character {control[0]!r}"

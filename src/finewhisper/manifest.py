@@ -26,7 +26,7 @@ import numpy as np
 from finewhisper import audio, json_rows, label_rules
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
 from finewhisper.errors import AudioError, ManifestError, UsageError
-from finewhisper.files import atomic_file, given_bytes, present
+from finewhisper.files import atomic_file, given_bytes, is_path, present
 from finewhisper.language import spoken_language
 from finewhisper.progress import in_threads, note, track
 from finewhisper.transcript import joint
@@ -258,6 +258,11 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]
             yield number, row
 
 
+def halves(row: Mapping[str, Any]) -> list[str]:
+    """The keys of a row under which half a character stands."""
+    return [key for key, value in row.items() if not _is_unicode(json.dumps({key: value}, ensure_ascii=False))]
+
+
 def _is_unicode(text: str) -> bool:
     """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
     try:
@@ -317,7 +322,7 @@ def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]
     if source is None or not isinstance(source, (str, dict)):
         fields.problem(f"'audio' must be a path or an object with one, not {source!r}" if source is not None else "'audio' is missing")
     path = location.text("path", required=isinstance(source, dict))
-    if path is not None and (not path.strip() or "\0" in path):
+    if path is not None and not is_path(path):
         fields.problem(f"{path!r} is no path of an audio file")
     start_s, end_s = location.seconds("start_time") or 0.0, location.seconds("end_time")
     if end_s is not None and end_s <= start_s:
@@ -334,7 +339,7 @@ def _parse(manifest: Path, number: int, row: dict[str, Any], problems: list[str]
         fields.problem("'sentence' is empty, which means no speech, but 'sentences' has text")
     duration_s = fields.seconds("duration")
     extra = fields.row | ({"audio": location.row} if location.row else {})
-    for key in (key for key, value in extra.items() if not _is_unicode(json.dumps({key: value}, ensure_ascii=False))):
+    for key in halves(extra):
         fields.problem(f"{key!r} holds half a character (a lone surrogate); write the text again")
     if len(problems) > before:
         return None

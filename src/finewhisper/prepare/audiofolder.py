@@ -22,8 +22,9 @@ from typing import Any
 
 from finewhisper import label_rules
 from finewhisper.errors import CorpusError, UsageError
+from finewhisper.files import is_path
 from finewhisper.language import spoken_language
-from finewhisper.manifest import Files, Utterance
+from finewhisper.manifest import Files, Utterance, halves
 from finewhisper.prepare import tables
 from finewhisper.prepare.config import PrepareConfig
 from finewhisper.prepare.corpus import SPLITS, Clip, Corpus, Shares
@@ -128,8 +129,12 @@ class _Row:
         language, speaker, split_ = self._language(), self._take("speaker"), self._split(file or "", folder_split)
         if not file:
             self._problem(f"names no file in {' or '.join(_COLUMNS['file'])}")
+        elif not is_path(file):
+            self._problem(f"{file!r} is no path of an audio file")
         if text is None:
             self._problem(f"has no {' or '.join(_COLUMNS['text'])}")
+        for key in halves({**self.row, "speaker": speaker}):
+            self._problem(f"{key!r} holds half a character (a lone surrogate); write the text again")
         fault = None if text is None else label_rules.refusal(text)
         if fault:
             self._problem(f"{_spelled(text or '')} {fault}")
@@ -137,7 +142,7 @@ class _Row:
             self._problem(f"ends at {end_s:g} s, which is not after its start at {start_s or 0.0:g} s")
         if self.problems or not file or text is None:
             return None
-        extra = {name: value for name, value in self.row.items() if name and value not in {None, ""}} | (
+        extra = {name: value for name, value in self.row.items() if name and value is not None and value != ""} | (
             {"speaker": speaker} if speaker else {}
         )
         text = label_rules.composed(text)

@@ -269,6 +269,24 @@ def test_rows_in_doubt_are_refused_with_their_line(folder: Path, tmp_path: Path,
         prepare(folder, tmp_path / "out")
 
 
+def test_half_characters_and_nested_values_in_json_rows(folder: Path, tmp_path: Path) -> None:
+    bad = [
+        '{"file_name": "\\ud83d.wav", "text": "a"}',
+        '{"file_name": "0.wav", "text": "\\ud83d"}',
+        '{"file_name": "0.wav", "text": "a", "x": ["\\ud83d"]}',
+    ]
+        '{"file_name": "\\ud83d.wav", "text": "a"}',
+        '{"file_name": "0.wav", "text": "\\ud83d"}',
+        '{"file_name": "0.wav", "text": "a", "x": ["\\ud83d"]}',
+    ]
+    (folder / "metadata.jsonl").write_text("\n".join(bad))
+    with pytest.raises(CorpusError) as caught:
+        prepare(folder, tmp_path / "out")
+    assert [problem.split(":")[1] for problem in caught.value.problems] == ["1", "2", "3"]
+    (folder / "metadata.jsonl").write_text('{"file_name": "0.wav", "text": "a", "tags": [1, {"b": []}]}')
+    assert everything(prepare(folder, tmp_path / "out", **WITHOUT_SPLITS))["0.wav"].extra == {"tags": [1, {"b": []}]}
+
+
 def test_a_table_in_utf16_is_told(folder: Path, tmp_path: Path) -> None:
     (folder / "metadata.csv").write_bytes("file_name,text\n0.wav,yes\n".encode("utf-16"))
     with pytest.raises(CorpusError, match="is not UTF-8 but UTF-16, as Excel writes"):
