@@ -16,9 +16,10 @@ from transformers import WhisperConfig
 
 from children import together
 from finetuning import exhaust_memory, long_clips, quick_run
+from finewhisper import whisper
 from finewhisper.cli import main
 from finewhisper.errors import TrainingError, UnsupportedError
-from finewhisper.finetune import fitting, methods
+from finewhisper.finetune import fitting
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.fitting import Room
 from finewhisper.finetune.memory import Footprint, Load
@@ -71,11 +72,7 @@ def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(
     method: str, advice: str, random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fitting, "room", lambda device: Room(GB // 1000, GB // 500))
-
-    def load(*_: Any, **__: Any) -> None:
-        raise AssertionError("the model is loaded")
-
-    monkeypatch.setattr(methods, "load_base", load)
+    monkeypatch.setattr(whisper, "load", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UnsupportedError, match=rf"--method {method}: .* take 0\.\d+ GB .* cpu has 0\.002 GB free\. .*{advice}"):
         run(config(speech_folder, random_model, method=method, batch_seconds=120))
     assert not (speech_folder / "result").exists()
