@@ -20,7 +20,7 @@ from typing import Any
 
 from finewhisper import audio
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
-from finewhisper.errors import AudioError, ManifestError, UsageError
+from finewhisper.errors import AudioError, CutShortError, ManifestError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.progress import in_threads, track
 from finewhisper.vocabulary import language_code
@@ -146,6 +146,8 @@ def durations(paths: Iterable[Path]) -> dict[Path, Seconds | AudioError]:
 
 def faults(utterance: Utterance, length_s: Seconds | AudioError) -> list[str]:
     """What is wrong with an utterance, given its file's length: each a sentence without file and line."""
+    if isinstance(length_s, CutShortError) and utterance.end_s is not None and utterance.end_s <= length_s.found_s + ROUNDING_S:
+        length_s = length_s.found_s  # the slice lies before the place where the file breaks off
     if isinstance(length_s, AudioError):
         return [str(length_s)]
     if utterance.start_s >= length_s:
