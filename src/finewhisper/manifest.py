@@ -25,7 +25,7 @@ import numpy as np
 
 from finewhisper import audio, json_rows, label_rules
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
-from finewhisper.errors import AudioError, ManifestError, UsageError
+from finewhisper.errors import AudioError, CutShortError, ManifestError, UsageError
 from finewhisper.files import atomic_file, given_bytes, is_path, present
 from finewhisper.language import spoken_language
 from finewhisper.progress import in_threads, note, track
@@ -184,6 +184,8 @@ def durations(paths: Iterable[Path]) -> dict[Path, Seconds | AudioError]:
 
 def faults(utterance: Utterance, length_s: Seconds | AudioError) -> list[str]:
     """What is wrong with an utterance, given its file's length: each a sentence without file and line."""
+    if isinstance(length_s, CutShortError) and utterance.end_s is not None and utterance.end_s <= length_s.found_s + ROUNDING_S:
+        length_s = length_s.found_s  # the slice lies before the place where the file breaks off
     if isinstance(length_s, AudioError):
         return [str(length_s)]
     if utterance.start_s >= length_s:

@@ -17,6 +17,7 @@ import soundfile
 from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Notice, Pick, Waveform
 from finewhisper.errors import AudioError, CutShortError
+from finewhisper.manifest import Utterance, check
 
 FIELD = Path(__file__).parent.parent / "field" / "audio"
 RATE = 48_000
@@ -292,3 +293,12 @@ def test_a_pipe_is_read_once_and_refused_where_it_would_be_read_again(tmp_path: 
     if Path("/dev/zero").exists():
         with pytest.raises(AudioError, match="/dev/zero: is a device"):
             audio.read(Path("/dev/zero"))
+
+
+def test_a_slice_before_a_cut_may_be_trained_on(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "cut.wav", bursts(10, 16_000), 16_000)
+    content = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(content[: len(content) // 2])
+    whole, slice_ = (Utterance(tmp_path / "cut.wav", "Hello.", end_s=end_s) for end_s in (None, 3.0))
+    assert "is cut short" in check([whole], tmp_path / "m.jsonl")[0]
+    assert not check([slice_], tmp_path / "m.jsonl", decode=True)
