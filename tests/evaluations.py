@@ -32,7 +32,7 @@ def evaluated_in(folder: Path) -> Make:
         well_timed: tuple[bool, ...] = (),
         **options: object,
     ) -> tuple[Evaluation, list[Utterance]]:
-        config = EvaluateConfig.model_validate({"model": folder, "manifest": folder / "train.jsonl", "output": folder / "out"} | options)
+        config = EvaluateConfig.model_validate({"model": folder, "manifest": folder / "train.jsonl", "output": folder.parent / f"{folder.name}-out"} | options)
         utterances = [
             Utterance(
                 folder / "audio" / f"clip{index % 8}.wav",
