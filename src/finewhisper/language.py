@@ -137,9 +137,10 @@ _KINDS = (
     "mexican", "latin american", "canadian", "swiss", "austrian", "egyptian", "levantine", "gulf", "moroccan", "eastern", "western",
     "northern", "southern", "iranian",
 )  # fmt: skip
-#: BCP 47 without private use: a language with an extended one, a script, a region, variants and extensions (RFC 5646, section 2.1).
+#: BCP 47 without private use: a language with an extended one, a script, a region, variants and extensions (RFC 5646, section 2.1); of
+#: variants those that are registered for Whisper's languages and in use, for any word would do otherwise.
 _TAG = re.compile(
-    r"(?P<language>[a-z]{2,3})(?P<extended>(-[a-z]{3}){0,3})(-[a-z]{4})?(-([a-z]{2}|[0-9]{3}))?(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(-[a-wyz0-9](-[a-z0-9]{2,8})+)*"
+    r"(?P<language>[a-z]{2,3})(?P<extended>(-[a-z]{3}){0,3})(-[a-z]{4})?(-([a-z]{2}|[0-9]{3}))?(-([0-9][a-z0-9]{3}|valencia|pinyin|wadegile|tarask|ekavsk|ijekavsk|polyton|monoton|oxendict))*(-[a-wyz0-9](-[a-z0-9]{2,8})+)*"
 )
 #: Tags that are no such form, or whose parts say less than the whole.
 _WHOLE_TAGS = {"zh-min-nan": "zh", "min-nan": "zh", "zh-guoyu": "zh", "zh-xiang": "zh", "zh-hakka": "zh", "no-bok": "no", "no-nyn": "nn"}
