@@ -20,8 +20,8 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, WhisperForCon
 
 from finewhisper import manifest, whisper
 from finewhisper.audio import SAMPLE_RATE
-from finewhisper.manifest import Utterance
 from finewhisper.language import LANGUAGES
+from finewhisper.manifest import Utterance
 
 IGNORED = -100
 

@@ -29,12 +29,12 @@ import live_delay
 
 from finewhisper import audio, manifest
 from finewhisper.errors import FinewhisperError
+from finewhisper.language import language_code
 from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
 from finewhisper.model import ModelFolder, versions
 from finewhisper.text import Normalizer
 from finewhisper.transcript import join_texts
-from finewhisper.language import language_code
 
 CLIENTS = (1, 4, 16, 64)
 JUDGED = 16  # clients at which the two are compared

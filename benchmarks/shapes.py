@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GenerationConfig, WhisperConfig
 
 from finewhisper.audio import SAMPLE_RATE, Waveform
-from finewhisper.manifest import Utterance
 from finewhisper.language import LANGUAGES
+from finewhisper.manifest import Utterance
 from finewhisper.vocabulary import TIMESTAMP_TOKENS, Vocabulary
 from finewhisper.whisper import LengthAwareWhisper
 

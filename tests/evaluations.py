@@ -32,13 +32,9 @@ def evaluated_in(folder: Path) -> Make:
         well_timed: tuple[bool, ...] = (),
         **options: object,
     ) -> tuple[Evaluation, list[Utterance]]:
-<<<<<<< HEAD
         config = EvaluateConfig.model_validate(
             {"model": folder / "model", "manifest": folder / "train.jsonl", "output": folder / "out"} | options
         )
-=======
-        config = EvaluateConfig.model_validate({"model": folder, "manifest": folder / "train.jsonl", "output": folder.parent / f"{folder.name}-out"} | options)
->>>>>>> language
         utterances = [
             Utterance(
                 folder / "audio" / f"clip{index % 8}.wav",
