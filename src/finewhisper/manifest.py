@@ -13,15 +13,12 @@ Only ``audio`` (also as a plain string) and ``sentence`` are required. Times are
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from finewhisper import audio, json_rows, label_rules
 from finewhisper.audio import ROUNDING_S, Seconds, Waveform
@@ -32,7 +29,6 @@ from finewhisper.progress import in_threads, note, track
 from finewhisper.transcript import joint
 
 _ENDLESS_S = 1e9  # thirty years; NaN is not below it either
-_QUIETEST = 1e-3  # -60 dB of full scale
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]*)?|\.[0-9]+")
 _WRONG_DURATION_S = 0.25  # a stated duration this far from the audio is a mistake; less is a codec's padding
 
@@ -236,11 +232,8 @@ def unheard(utterance: Utterance, waveform: Waveform) -> str | None:
     """That nothing can be heard where a sentence is said to be."""
     if not utterance.sentence.strip() or not len(waveform):
         return None
-    peak = float(np.abs(waveform).max())
-    if peak >= _QUIETEST:
-        return None
-    loud = "is digital silence" if peak == 0 else f"is {20 * math.log10(peak):.0f} dB at its loudest, too quiet to hear"
-    return f"{utterance.path}: {loud}, but has a sentence; correct the clip or leave the sentence empty"
+    reason = audio.unheard(waveform)
+    return f"{utterance.path}: {reason}, but has a sentence; correct the clip or leave the sentence empty" if reason else None
 
 
 def _rows(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
