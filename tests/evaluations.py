@@ -49,7 +49,9 @@ def evaluated_in(folder: Path) -> Make:
         ]
         heard = [Transcript((Segment(text, 0.0, 0.5),) if text else (), "en", 0.5, None, well_timed) for _, _, text in said]
         rows = score(utterances, heard, config)
-        setting = Setting("transformers", "0" * 64, "transformers float32", Context(trimmed=True), "1" * 64, {"finewhisper": "1"}, False)
+        setting = Setting(
+            "transformers", "0" * 64, "transformers float32", Context(trimmed=True), "1" * 64, {"finewhisper": "1"}, frozenset()
+        )
         before = None if baseline is None else [baseline.rows[row.line] for row in rows]
         made = tuple(groups(rows, before, config))
         created = datetime(2026, 1, 2, tzinfo=timezone.utc)

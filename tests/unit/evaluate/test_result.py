@@ -29,10 +29,10 @@ def test_signature(evaluated: Make) -> None:
 
 def test_signature_says_what_differs(evaluated: Make) -> None:
     evaluation, _ = evaluated(SAID, beam_size=5, timestamps=True, limit=2, skipped=["a: b"])
-    changed = replace(evaluation, setting=replace(evaluation.setting, context=Context(), languages_detected=True))
+    changed = replace(evaluation, setting=replace(evaluation.setting, context=Context(), detected=frozenset({"bg"})))
     signature = changed.signature("CER")
     assert signature.startswith(
-        "CER|normalize:basic+spaces|decoding:beam 5,loops:again,timestamps:yes,context:from-20s,silence:left-out,language:detected|"
+        "CER|normalize:basic+spaces|decoding:beam 5,loops:again,timestamps:yes,context:from-20s,silence:left-out,language:detected bg|"
     )
     assert signature.endswith("|first:2|skipped:1")
 

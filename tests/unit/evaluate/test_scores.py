@@ -34,17 +34,20 @@ def test_a_set_of_one_language(evaluated: Make) -> None:
 
 def test_a_set_of_several_languages(evaluated: Make) -> None:
     evaluation, _ = evaluated(MIXED)
-    everything, unknown, bulgarian, english, chinese = evaluation.groups
-    assert [group.name for group in evaluation.groups] == ["all", "language not given", "Bulgarian", "English", "Chinese"]
-    assert everything.normalizers == "unknown,bg,en:basic+spaces;zh:simplified+numerals+lower+punctuation+no_spaces"
+    everything, bulgarian, english, chinese = evaluation.groups
+    assert [group.name for group in evaluation.groups] == ["all", "Bulgarian", "English", "Chinese"]
+    assert [row.scored_as for row in evaluation.rows if row.language is None] == ["en"], "what was detected where nobody named it"
+    assert everything.normalizers == "bg,en:basic+spaces;zh:simplified+numerals+lower+punctuation+no_spaces"
     assert chinese.words is None, "Chinese has no spaces to count words by"
     assert chinese.characters.rate == ErrorRate("character", substitutions=1, reference_units=6), "29度 is 二十九度"
     assert english.words is not None
-    assert english.words.rate == ErrorRate("word", insertions=2)
+    assert english.words.rate == ErrorRate("word", insertions=2, reference_units=2), (
+        "the row detected as English counts with those named so"
+    )
     assert english.no_speech == 1
     assert everything.words is not None
     assert everything.words.rate == ErrorRate("word", substitutions=1, insertions=2, reference_units=4), "without the Chinese row"
-    counts = [group.characters.rate.errors for group in (unknown, bulgarian, english, chinese)]
+    counts = [group.characters.rate.errors for group in (bulgarian, english, chinese)]
     assert everything.characters.rate.errors == sum(counts)
     assert (everything.wordless, everything.no_speech) == (1, 1)
 

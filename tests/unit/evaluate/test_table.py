@@ -27,7 +27,13 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     st.booleans(),
 )
 def test_round_trip(tmp_path: Path, said: list[tuple[str | None, str, str]], normalize: str, timestamps: bool) -> None:
-    config = EvaluateConfig(model=tmp_path, manifest=tmp_path, output=tmp_path, normalize=normalize, timestamps=timestamps)
+    config = EvaluateConfig(
+        model=tmp_path,
+        manifest=tmp_path / "m.jsonl",
+        output=tmp_path.parent / f"{tmp_path.name}-out",
+        normalize=normalize,
+        timestamps=timestamps,
+    )
     utterances = [
         Utterance(Path("clip.wav"), sentence, language, 1.5, sentences=(TimedSentence(0.1, 1.23, sentence),), line=7)
         for language, sentence, _ in said
