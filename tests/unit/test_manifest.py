@@ -385,7 +385,8 @@ def test_check_looks_at_the_audio(clips: Path, row: dict[str, object], message: 
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("silence", "silence.wav: is digital silence, but has a sentence"), ("ten_ms", "0.010 s long")]
+    ("name", "message"),
+    [("silence", "silence.wav: is digital silence: every sample is zero, but has a sentence"), ("ten_ms", "0.010 s long")],
 )
 def test_sound_in_which_nothing_can_be_heard_is_refused(tmp_path: Path, name: str, message: str) -> None:
     path = lines(
