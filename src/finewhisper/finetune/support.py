@@ -87,6 +87,11 @@ def require_supported(config: FinetuneConfig, device: torch.device) -> None:
         UnsupportedError: the device lacks the precision, bitsandbytes does not work on it, or there is no compiler for it.
         MissingExtraError: bitsandbytes is not installed.
     """
+    if device.type == "cuda" and device.index:  # Trainer computes on the first that the process sees
+        raise UnsupportedError(
+            f"--device {config.device}: finetune uses the first GPU that it sees; run it with CUDA_VISIBLE_DEVICES={device.index} "
+            "and --device cuda"
+        )
     if config.precision == "float16" and device.type == "cpu":
         raise UnsupportedError("--precision float16: needs a GPU; on a CPU use bfloat16 or float32")
     if config.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):

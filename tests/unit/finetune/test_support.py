@@ -15,6 +15,7 @@ import yaml
 from finetuning import quick_run
 from finewhisper import machine
 from finewhisper.cli import main
+from finewhisper.errors import UnsupportedError
 from finewhisper.finetune import support
 from finewhisper.finetune.config import FinetuneConfig
 from finewhisper.finetune.run import run
@@ -164,3 +165,9 @@ def test_a_busy_machine_is_noticed(
     assert f"CPU threads: {threads}" in printed
     assert ("threads wait for each other" in printed) == bool(advice)
     assert advice in printed
+
+
+def test_a_gpu_that_trainer_would_not_take_is_refused_with_the_way_to_it() -> None:
+    """transformers' Trainer computes on the first GPU that a process sees, whatever it is told."""
+    with pytest.raises(UnsupportedError, match=r"--device cuda:1: .*CUDA_VISIBLE_DEVICES=1 and --device cuda"):
+        support.require_supported(auto(device="cuda:1", precision="float32"), torch.device("cuda", 1))
