@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -423,3 +424,14 @@ def test_check_decodes_where_it_is_told_to(clips: Path) -> None:
     problems = manifest.check(manifest.read(path), path, decode=True)
     assert len(problems) == 1
     assert problems[0].startswith(f"{path}:2: {clips / 'cut.flac'}: is cut short")
+
+
+def test_the_length_that_decoding_gives_counts(tmp_path: Path) -> None:
+    """FFmpeg's estimate from the bit rate of a memo whose rate changes is 20.84 s."""
+    for name in ("manifests/amra.jsonl", "audio/voice_memo.amr"):
+        shutil.copyfile(FIELD / name, tmp_path / Path(name).name)
+    one_line = (tmp_path / "amra.jsonl").read_text().splitlines()[0]
+    (tmp_path / "amra.jsonl").write_text(one_line + "\n")
+    utterances = manifest.read(tmp_path / "amra.jsonl")
+    assert utterances[0].length_s() == pytest.approx(12.04, abs=0.03)
+    assert manifest.check(utterances, tmp_path / "amra.jsonl", decode=True) == []
