@@ -29,7 +29,7 @@ from finewhisper.convert import run as convert
 from finewhisper.convert.config import ConvertConfig
 from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, measure, read_sets, setting
+from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, hear, read_sets, setting
 from finewhisper.matrix_plot import plot
 from finewhisper.metrics import ErrorRate
 from finewhisper.model import Context, ModelFolder, versions
@@ -122,7 +122,7 @@ def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.
     note(f"{name}:")
     engine = load_engine(ModelFolder.open(model), threads=arguments.threads)
     engine.context = context  # also where merge would write a model for full windows
-    cells = [measure(engine, speech, DecodeOptions(timestamps=False), "character") for speech in sets]
+    cells = [Cell.of(hear(engine, speech, DecodeOptions(timestamps=False)), "character") for speech in sets]
     counts = [[(rate.substitutions, rate.deletions, rate.insertions, rate.reference_units) for rate in cell.rates] for cell in cells]
     kept.write_text(json.dumps({"setting": setting(engine), "cells": [{"rates": rates} for rates in counts]}), "utf-8")
     return Row(name, setting(engine), tuple(cells))

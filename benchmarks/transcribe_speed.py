@@ -43,11 +43,12 @@ from finewhisper.convert.run import run as convert
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import Cell, SpeechSet, compare_heard
+from finewhisper.matrix import Cell, SpeechSet
+from finewhisper.metrics import compare as compare_texts
 from finewhisper.metrics import difference
 from finewhisper.model import ModelFolder, versions
 from finewhisper.progress import note
-from finewhisper.transcript import DecodeOptions
+from finewhisper.text import Normalizer
 from finewhisper.vocabulary import Vocabulary
 
 #: Which library a side needs, and which copy it reads: a kind and its precision; none: the model itself.
@@ -162,7 +163,8 @@ def environment(threads: int) -> dict[str, str]:
 def scored(spoken: Speech, texts: Sequence[str]) -> Cell:
     """The rates of each clip, of words, or of characters where a language is written without spaces."""
     wanted = SpeechSet(spoken.name, tuple(spoken.utterances))
-    return Cell.of(compare_heard(wanted, texts, DecodeOptions()), wanted.unit())
+    said = [utterance.sentence for utterance in wanted.utterances]
+    return Cell.of(compare_texts(list(zip(said, texts, strict=True)), wanted.languages, Normalizer.for_language), wanted.unit())
 
 
 def compare(spoken: Speech, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:

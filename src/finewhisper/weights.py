@@ -184,6 +184,8 @@ class Adapted:
             rows: Float32 = np.float32(self._scaling(layer, len(wide))) * (wide.T @ tall.T)
             return rows
         wide, tall = factors["lora_A"], factors["lora_B"]
+        if not len(wide):  # AdaLoRA has taken every rank away
+            return np.zeros(shape, dtype=np.float32)
         wide, tall = wide.reshape(len(wide), -1), tall.reshape(len(tall), -1)
         if "lora_E" in factors:
             wide = wide * factors["lora_E"]

@@ -137,7 +137,7 @@ def test_bad_clips(base_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone", "--manifest", "x.jsonl", "-o", "out"], "gone: no such model folder"),
+        (["gone", "--manifest", "x.jsonl", "-o", "out"], "gone: there is no such model; get one with: finewhisper download base"),
         (["gone", "-o", "out"], "--manifest"),
         (["gone", "--manifest", "x.jsonl", "-o", "out", "--normalize", "upper"], "--normalize: there is no step 'upper'"),
     ],

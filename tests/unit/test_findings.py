@@ -124,11 +124,11 @@ def test_doubles_among_many_slices_take_time_in_proportion(tmp_path: Path) -> No
     def seconds(count: int) -> float:
         talk = tmp_path / "talk.wav"
         sets = [Named(name, [row(talk, "a", line, line, line + 2.0) for line in range(1, count)]) for name in ("train", "test")]
-        began = time.perf_counter()
+        began = time.process_time()
         findings.of_doubles(*sets)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
-    assert seconds(8000) < 10 * seconds(2000) + 0.1
+    assert seconds(20_000) < 40 * seconds(2000) + 0.1, "a hundred times as long where every pair is looked at"
 
 
 def test_many_findings_of_one_kind_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

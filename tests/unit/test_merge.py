@@ -198,6 +198,8 @@ def test_a_base_that_moved_can_be_named(adapter: Path, random_model: Path, tmp_p
 
 def test_an_adapter_made_by_other_tools_needs_its_base_named(adapter: Path, random_model: Path, tmp_path: Path) -> None:
     (adapter / "finewhisper.json").unlink()
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": str(tmp_path / "elsewhere")}))
     with pytest.raises(ModelError, match="--base FOLDER"):
         merge(adapter, output=tmp_path / "merged")
     merge(adapter, output=tmp_path / "merged", base=random_model)

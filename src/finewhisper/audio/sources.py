@@ -234,13 +234,14 @@ def _found(content: bytes | mmap.mmap, wanted: bytes) -> Iterator[int]:
 def _riff_places(content: bytes | mmap.mmap) -> list[int]:
     """WAV files one after the other, each of the size that its header states."""
     places, at = [0], 0
-    while True:
-        (stated,) = struct.unpack("<I", content[at + 4 : at + 8])
+    while len(size := content[at + 4 : at + 8]) == 4:
+        (stated,) = struct.unpack("<I", size)
         at += 8 + stated + stated % 2
         following = content[at : at + 12]
         if len(following) < 12 or following[:4] != b"RIFF" or following[8:] != b"WAVE":
-            return places
+            break
         places.append(at)
+    return places
 
 
 def _ogg_places(content: bytes | mmap.mmap) -> tuple[tuple[int, ...], bool, bool]:

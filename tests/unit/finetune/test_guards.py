@@ -8,11 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import TrainerCallback
 
 from finetuning import exhaust_memory, long_clips, quick_run
+from finewhisper.convert.verify import generated_clip
 from finewhisper.errors import ManifestError, TrainingError
 from finewhisper.finetune.dataset import Example, SpeechDataset
 from finewhisper.finetune.guards import Losses, is_out_of_memory
@@ -171,8 +174,9 @@ def test_overlong_labels_are_counted_with_their_times_and_listed(random_model: P
     rows = [json.loads(line) for line in (speech_folder / "train.jsonl").read_text().splitlines()]
     half = " ".join(["word"] * (words // 2))
     rest = " ".join(["word"] * (words - words // 2))
-    timed = [{"start": 0.0, "end": 0.2, "text": half}, {"start": 0.2, "end": 0.5, "text": rest}]
-    rows[0] |= {"sentence": f"{half} {rest}", "sentences": timed}
+    timed = [{"start": 0.0, "end": 14.0, "text": half}, {"start": 14.0, "end": 28.0, "text": rest}]
+    soundfile.write(speech_folder / "long.wav", np.resize(generated_clip().waveform, 28 * 16_000), 16_000)
+    rows[0] |= {"audio": "long.wav", "duration": 28.0, "sentence": f"{half} {rest}", "sentences": timed}
     (speech_folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ManifestError, match=r"train\.jsonl:1: .* \d+ tokens"):
         run(quick_run(speech_folder, random_model, timestamps=1.0, max_steps=1))

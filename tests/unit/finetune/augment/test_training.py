@@ -79,7 +79,7 @@ def test_windows_are_planned_for_the_longest_that_a_clip_can_become(random_model
         assert share == 0.0 or any(len(window.rows) > 1 for window in windows)
         for window in windows:
             sound = sum(0.4 + 2 * utterances[row].length_s() for row in window.rows)
-            loud = torch.nonzero(dataset[window].waveform.abs() > 0.01)
+            loud = torch.nonzero(dataset[window].waveform.abs() > 1e-6)
             assert len(loud) / SAMPLE_RATE > 0.9 * (sound - 0.4 * len(window.rows)), "all of it is there"
             assert sound <= window.frames / 100
 
