@@ -35,4 +35,4 @@ def test_a_device_is_the_same_in_every_verb(verb: str) -> None:
 def test_a_signature_says_which_languages_were_detected() -> None:
     config = ScoringConfig(beam_size=2)
     assert config.decoding("30 s", {"zh", "en"}) == "beam 2,loops:again,timestamps:no,context:30 s,silence:left-out,language:detected en+zh"
-    assert config.decoding("30 s", (), again=False) == "beam 2,timestamps:no,context:30 s"
+    assert config.decoding("30 s", (), again=False) == "beam 2,timestamps:no,context:30 s,silence:left-out"
