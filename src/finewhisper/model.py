@@ -212,7 +212,7 @@ class ModelFolder:
         """``config.json``, or ``adapter_config.json`` of an adapter."""
         return read_json(self.files / _NEEDED[self.kind][0])
 
-    @cached_property
+    @property
     def generation(self) -> dict[str, Any]:
         """``generation_config.json``: what may be written, and how. Raises: ModelError."""
         path = self.files / "generation_config.json"

@@ -154,7 +154,12 @@ def test_clients_that_break_off_leave_no_work(server: serving.Running, data: Pat
     head = b'--x\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n'
     body = head + sound + b"\r\n--x--\r\n"
     for address, share in itertools.product((b"/recognition", b"/recognition_stream"), (0.0, 0.5, 1.0)):
-        lines = [b"POST " + address + b" HTTP/1.1", b"Host: a", b"Content-Type: multipart/form-data; boundary=x", b"Content-Length: %d"]
+        lines = [
+            b"POST " + address + b" HTTP/1.1",
+            b"Host: 127.0.0.1",
+            b"Content-Type: multipart/form-data; boundary=x",
+            b"Content-Length: %d",
+        ]
         request = b"\r\n".join(lines) % len(body) + b"\r\n\r\n" + body
         with socket.create_connection((host, port), WAIT_S) as client:
             client.sendall(request[: max(round(len(request) * share), 40)])

@@ -202,7 +202,7 @@ def test_sources_that_cannot_be_converted(random_model: Path, tmp_path: Path, sp
     ("options", "error", "message"),
     [
         ({"to": "transformers"}, UsageError, "is a transformers folder already"),
-        ({"language": "klingon"}, UsageError, "klingon"),
+        ({"language": "klingon"}, ValueError, "klingon"),
         ({"verify_audio": (Path("missing.wav"),)}, AudioError, r"missing\.wav: no such file"),
         ({"manifest": Path("missing.jsonl")}, FinewhisperError, r"missing\.jsonl: no such manifest"),
     ],

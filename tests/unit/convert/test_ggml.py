@@ -22,6 +22,7 @@ from finewhisper.convert.weights import largest_error
 from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError, ModelError, UnsupportedError, UsageError
 from finewhisper.model import GGML_NAME, Context, ModelCard, ModelFolder
+from finewhisper.outputs import RECORD
 from finewhisper.transcript import DecodeOptions
 
 Make = Callable[..., Path]
@@ -186,7 +187,7 @@ def test_the_verb_makes_a_folder_and_proves_it(random_model: Path, tmp_path: Pat
     assert result.agreement.encoder_error is None
     assert result.size == (tmp_path / "ggml" / GGML_NAME).stat().st_size
     names = {path.name for path in (tmp_path / "ggml").iterdir()}
-    assert names == {GGML_NAME, "generation_config.json", "tokenizer.json", "finewhisper.json"}
+    assert names == {RECORD, GGML_NAME, "generation_config.json", "tokenizer.json", "finewhisper.json"}
     card = ModelFolder.open(tmp_path / "ggml", "ggml").card
     assert card.context == Context(trimmed=True, margin_s=0.5)
     rounded = run(ConvertConfig(source=source, target=tmp_path / "q5", to="ggml", quantization="q5_0"))
@@ -241,7 +242,7 @@ def cut(folder: Path) -> None:
         (added_token, ModelError, "51866 tokens|models with added tokens"),
         (other_shape, ModelError, r"conv1\.weight has shape"),
         (without_a_tensor, ModelError, r"have no model\.decoder\.layers\.1\.fc2\.bias"),
-        (cut, ModelError, "cut short or damaged"),
+        (cut, ModelError, "is damaged or cut short"),
     ],
 )
 def test_sources_that_the_format_cannot_hold(

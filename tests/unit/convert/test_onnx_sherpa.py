@@ -27,7 +27,9 @@ def export(source: Path, target: Path, quantization: Any = "float32") -> ModelFo
 
 def session(folder: ModelFolder, part: str) -> onnxruntime.InferenceSession:
     (path,) = folder.path.glob(f"sherpa-onnx/{part}*.onnx")
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")  # exact sums of 8-bit products on processors without VNNI, too
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def run(folder: ModelFolder, features: np.ndarray, steps: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

