@@ -194,5 +194,7 @@ def test_ranks_cannot_be_shared_out_with_deepspeed(tmp_path: Path) -> None:
     """Its steps are taken within the backward pass, so that gradients are gone when the ranks' importance is read from them."""
     trainer: Any = SimpleNamespace(is_fsdp_enabled=False, is_deepspeed_enabled=True)
     with pytest.raises(UsageError, match="--method adalora: DeepSpeed"):
-        require_whole_weights(trainer, config(tmp_path, tmp_path, method="adalora"))
-    require_whole_weights(trainer, config(tmp_path, tmp_path, dev=tmp_path / "dev.jsonl"))  # below ZeRO-3 each process has all weights
+        require_whole_weights(trainer, config(tmp_path, tmp_path / "model", method="adalora"))
+    require_whole_weights(
+        trainer, config(tmp_path, tmp_path / "model", dev=tmp_path / "dev.jsonl")
+    )  # below ZeRO-3 each process has all weights

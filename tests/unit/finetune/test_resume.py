@@ -18,12 +18,13 @@ from safetensors.torch import load_file
 
 from children import PROCESSES
 from finetuning import quick_run
-from finewhisper.errors import StorageError, UsageError
+from finewhisper.errors import UsageError
 from finewhisper.finetune.batches import Window
 from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.finetune.dataset import SpeechDataset
 from finewhisper.finetune.run import run
 from finewhisper.model import ModelFolder
+from finewhisper.outputs import RECORD
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_twenty_steps_with_many_deaths_equal_twenty_steps(
     resumed = run(options)
     assert whole.steps == resumed.steps == 20
     assert_equal(whole.output, resumed.output)
-    assert not list(resumed.output.glob(".*")), "nothing half-written is left"
+    assert [path.name for path in resumed.output.glob(".*")] == [RECORD], "nothing half-written is left"
     assert not yaml.safe_load((resumed.output / "config.yaml").read_text())["resume"], "config.yaml still repeats the whole run"
 
 
@@ -185,7 +186,7 @@ def test_the_best_checkpoint_is_found_after_the_folder_moved(random_model: Path,
 
 def test_a_run_that_never_began_can_be_started_again(random_model: Path, speech_folder: Path) -> None:
     options = killed(config(speech_folder, random_model, epochs=1), "training_step", 0)
-    with pytest.raises(StorageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="repeat the command with --resume"):
         run(options.model_copy(update={"resume": False}))
     assert run(options).steps == 4
 
