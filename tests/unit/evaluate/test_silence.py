@@ -72,7 +72,7 @@ def test_labels_outlive_the_table(evaluated: Make, tmp_path: Path) -> None:
 def test_whisper_base_invents_chinese_on_real_noise(data: Path, base_model: Path, tmp_path: Path) -> None:
     chosen = [one for one in manifest.read(data / "noise_rir" / "manifest.jsonl") if one.id in {"speechbrain_noise3", "digital_silence"}]
     manifest.write(tmp_path / "noise.jsonl", chosen)
-    arguments = ["evaluate", str(base_model), "--manifest", str(tmp_path / "noise.jsonl"), "-o", str(tmp_path / "out")]
+    arguments = ["evaluate", str(base_model), "--manifest", str(tmp_path / "noise.jsonl"), "-o", str(tmp_path / "out"), "--no-vad"]
     assert cli.main([*arguments, "--language", "Chinese", "--threads", "1", "--players", "0"]) == 0
     characters = {one.name: one.characters for one in silences(table.read(tmp_path / "out" / "utterances.csv"), None)}
     assert characters["background noise"] > 0, "it credits a maker of subtitles"
