@@ -164,7 +164,7 @@ def test_unusable_manifest(random_model: Path, speech_folder: Path, content: str
 
 
 def test_not_a_model(speech_folder: Path) -> None:
-    with pytest.raises(ModelError, match="no such model folder"):
+    with pytest.raises(ModelError, match="there is no such model"):
         run(config(speech_folder / "gone", speech_folder))
 
 
