@@ -32,9 +32,9 @@ SAME = Comparison("a", full_error=1e-6, cut_error=1e-6, tokens=10, token_errors=
 UNSEEN = replace(SAME, full_error=None, cut_error=None)
 
 
-def wrong(words: int) -> ErrorRate:
-    """So many wrong words of a hundred."""
-    return ErrorRate("word", substitutions=words, reference_units=100)
+def wrong(words: int, of: int = 100) -> ErrorRate:
+    """So many wrong words."""
+    return ErrorRate("word", substitutions=words, reference_units=of)
 
 
 def agreement(*clips: Comparison, weight_error: float | None = 0.0, quantization: str = "float32") -> Agreement:
@@ -62,10 +62,13 @@ def agreement(*clips: Comparison, weight_error: float | None = 0.0, quantization
         (agreement(replace(UNSEEN, token_errors=6), weight_error=None, quantization="q8_0"), False),
         (agreement(replace(UNSEEN, token_errors=5), weight_error=None, quantization="q8_0"), True),
         (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(10))), True),
-        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(11))), False),
+        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(14))), True),
+        (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(15))), False),
         (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(14)), quantization="int8"), True),
         (agreement(replace(SAME, source_rate=wrong(10), copy_rate=wrong(16)), quantization="int8"), False),
         (agreement(SAME, replace(SAME, source_rate=wrong(50), copy_rate=wrong(0))), True),
+        (agreement(replace(SAME, source_rate=wrong(12, of=15), copy_rate=wrong(15, of=15)), quantization="int8"), True),
+        (agreement(replace(SAME, source_rate=wrong(8, of=15), copy_rate=wrong(13, of=15)), quantization="int8"), False),
     ],
 )
 def test_what_is_good_enough(found: Agreement, good: bool) -> None:
