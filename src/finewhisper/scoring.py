@@ -86,6 +86,17 @@ class ScoringConfig(Config):
         return ",".join(parts)
 
 
+def signature(name: str, normalizers: str, *parts: str) -> str:
+    """What a score must be quoted with: two scores are comparable where all but the engine and version agree.
+
+    Args:
+        name: of the score, such as "WER".
+        normalizers: the steps that texts were normalised with.
+        parts: what else the score was made with, in order.
+    """
+    return "|".join([name, f"normalize:{normalizers}", *parts])
+
+
 def detected_note(utterances: int, detected: Collection[str]) -> str:
     """What is said where languages were detected; empty where all are known."""
     if not detected:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from finewhisper.transcript import Segment, Transcript
-from finewhisper.writers import WRITERS
+from finewhisper.transcript.writers import WRITERS
 from pages import SEGMENTS, STREAM, answer, reload, text, write
 
 

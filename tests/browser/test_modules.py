@@ -13,7 +13,7 @@ import soundfile
 
 from finewhisper.language import LANGUAGES
 from finewhisper.transcript import Segment, Transcript, Word
-from finewhisper.writers import WRITERS
+from finewhisper.transcript.writers import WRITERS
 
 
 @pytest.fixture(scope="module")

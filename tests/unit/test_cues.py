@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.cues import Cue, Layout, columns, cues
 from finewhisper.transcript import Segment, Transcript, Word
+from finewhisper.transcript.cues import Cue, Layout, columns, cues
 
 PHRASE = "one two three four five six"
 

@@ -12,9 +12,9 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.cues import Layout
 from finewhisper.transcript import Segment, Transcript, Word
-from finewhisper.writers import WRITERS, clock
+from finewhisper.transcript.cues import Layout
+from finewhisper.transcript.writers import WRITERS, clock
 
 TRANSCRIPT = Transcript(
     (

@@ -7,6 +7,7 @@ to standard error about every irregular file and refuses whole ones that carry n
 What is wrong with a recording but does not prevent its use is told in :class:`Notice`; the rest is an ``AudioError``.
 """
 
+from finewhisper.audio.arrays import Array, Chunks, from_array
 from finewhisper.audio.constants import (
     FRAMES_PER_SECOND,
     HOP_LENGTH,
@@ -34,6 +35,8 @@ __all__ = [
     "WINDOW_FRAMES",
     "WINDOW_S",
     "WINDOW_SAMPLES",
+    "Array",
+    "Chunks",
     "Notice",
     "Pick",
     "Seconds",
@@ -43,6 +46,7 @@ __all__ = [
     "channels",
     "duration",
     "encode_mp3",
+    "from_array",
     "is_pipe",
     "read",
     "unheard",

@@ -19,7 +19,7 @@ from finewhisper.evaluate.sweep import Sweep
 from finewhisper.evaluate.timing import Times, together
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
-from finewhisper.scoring import detected_note
+from finewhisper.scoring import detected_note, signature
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,8 @@ class Evaluation:
         return self.config.output / "report.html"
 
     def signature(self, name: str) -> str:
-        """What a score must be quoted with: two scores are comparable where all but the engine and version agree."""
+        """What a score must be quoted with."""
         parts = [
-            name,
-            f"normalize:{self.everything.normalizers}",
             f"decoding:{self.setting.decoding(self.config)}",
             f"engine:{self.setting.engine}",
             f"finewhisper {__version__}",
@@ -112,7 +110,7 @@ class Evaluation:
             parts.append(f"first:{self.config.limit}")
         if self.skipped:
             parts.append(f"skipped:{len(self.skipped)}")
-        return "|".join(parts)
+        return signature(name, self.everything.normalizers, *parts)
 
     def json(self) -> dict[str, Any]:
         """The content of ``result.json``."""

@@ -23,7 +23,7 @@ from finewhisper.serve.streams import streamed
 from finewhisper.serve.uploads import received
 from finewhisper.transcribe.finishing import compression_ratio
 from finewhisper.transcript import Segment, Task, Transcript, joint, written_language
-from finewhisper.writers import srt, vtt
+from finewhisper.transcript.writers import srt, vtt
 
 #: The types of subtitles.
 SUBRIP, WEBVTT = "application/x-subrip", "text/vtt"

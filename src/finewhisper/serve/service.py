@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from finewhisper import audio
@@ -20,6 +20,7 @@ from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform, duration
 from finewhisper.engines import load_engine
 from finewhisper.errors import AudioError, CutShortError
 from finewhisper.language import spoken_language
+from finewhisper.live.stream import DRAFT_MARGIN_S
 from finewhisper.model import ModelFolder
 from finewhisper.serve.config import ServeConfig
 from finewhisper.serve.errors import BusyError, ClientGoneError, ClosingError, TooLargeError
@@ -258,9 +259,6 @@ class Service:
         return _limited(audio.blocks(sound, notices=request.notices), limit_s, request)
 
 
-#: Silence after a draft for a model that has not learnt short contexts. English sentences cut after 2 to 16 s, tiny.en in int8: with 8 s
-#: the text differs from that of the full context in 3 % of the words and takes 0.3 of the time; with 5 s in 12 %, and some of it loops.
-DRAFT_MARGIN_S: Seconds = 8.0
 #: Threads beyond those of the places: connections that stay open ask now and then.
 _MORE_THREADS = 32
 
@@ -276,7 +274,7 @@ class _Request:
 
     def noticed(self, heard: Transcript) -> Transcript:
         """A transcript with what was noticed of its recording."""
-        return replace(heard, notices=tuple(dict.fromkeys([*map(str, self.notices), *heard.notices])))
+        return heard.noticed(self.notices)
 
     def holds(self, share: SharedEngine) -> None:
         with self._lock:

@@ -9,14 +9,13 @@ import traceback
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from finewhisper import audio
 from finewhisper.audio import WINDOW_S, Notice, Pick, Seconds, Waveform
-from finewhisper.cues import Layout
 from finewhisper.engines import KINDS, load_engine
 from finewhisper.errors import AudioError, CutShortError, DiskFullError, FinewhisperError, UsageError
 from finewhisper.files import atomic_file
@@ -30,7 +29,8 @@ from finewhisper.transcribe.speakers import together
 from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcribe.wording import changed, changes
 from finewhisper.transcript import DecodeOptions, Transcript
-from finewhisper.writers import WRITERS
+from finewhisper.transcript.cues import Layout
+from finewhisper.transcript.writers import WRITERS
 
 #: Less audio than this is done before a bar would be read.
 _WORTH_A_BAR_S = 60.0
@@ -233,7 +233,7 @@ def _whole(task: _Task, heard: list[Transcript], speakers: Sequence[str]) -> Tra
     """What was heard in all channels, with what was noticed of the recording."""
     transcript = together(heard, speakers) if speakers else heard[0]
     task.__dict__.pop("source", None)  # the content of a pipe
-    return replace(transcript, notices=tuple(dict.fromkeys([*map(str, task.notices), *transcript.notices])))
+    return transcript.noticed(task.notices)
 
 
 def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber:

@@ -9,14 +9,14 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from finewhisper.audio import Seconds
-from finewhisper.cues import Layout
 from finewhisper.language import Language
 from finewhisper.serve.jobs.results import restored
 from finewhisper.serve.jobs.store import Job
 from finewhisper.serve.schemas import DecodingOptions
 from finewhisper.serve.service import Wish
 from finewhisper.transcript import Task
-from finewhisper.writers import WRITERS
+from finewhisper.transcript.cues import Layout
+from finewhisper.transcript.writers import WRITERS
 
 #: The forms of a result, and the writers that make them.
 RESULT_FORMATS = {"json": "json", "text": "txt", "srt": "srt", "vtt": "vtt"}

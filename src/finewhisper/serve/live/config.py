@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from finewhisper.config import Config
+from finewhisper.live.config import CaptionConfig
 
 
-class LiveConfig(Config):
+class LiveConfig(CaptionConfig):
     """Live captions over WebSockets."""
 
-    pause_s: float = Field(0.5, ge=0.1, le=5)
-    """Seconds of silence that end an utterance."""
-    longest_s: float = Field(20.0, ge=5, le=28)
-    """Seconds after which an utterance is cut though its speaker goes on."""
-    step_s: float = Field(0.4, ge=0.1, le=5)
-    """Seconds of new sound between two hypotheses: fewer show words sooner, and more often wrong ones."""
     sockets: int = Field(256, ge=1)
     """Connections at a time; further ones are told to come again later."""
     session_s: float = Field(4 * 3600.0, gt=0)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from finewhisper.audio import SAMPLE_RATE, Waveform
+from finewhisper.live.session import Event, Session, Work
 from finewhisper.serve.errors import ClientGoneError, TooLargeError
 from finewhisper.serve.live.config import LiveConfig
-from finewhisper.serve.live.session import Event, Session, Work
 from finewhisper.transcript import Transcript
 
 Hear = Callable[[Work], Awaitable[Transcript]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from finewhisper.errors import UnsupportedError
-from finewhisper.serve.live.session import Work
+from finewhisper.live.session import Work
 from finewhisper.serve.service import Service, Wish
 from finewhisper.transcript import DecodeOptions, Transcript
 

@@ -15,12 +15,12 @@ from starlette.websockets import WebSocket
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import AudioError, UsageError
+from finewhisper.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped
 from finewhisper.serve.errors import ClientGoneError, UnknownModelError, fault
 from finewhisper.serve.live.connections import NORMAL, Connections, Messages, closing_code
 from finewhisper.serve.live.conversation import Conversation
 from finewhisper.serve.live.ear import Ear
 from finewhisper.serve.live.realtime_settings import RATE, Input
-from finewhisper.serve.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped
 from finewhisper.serve.live.sound import decoder
 from finewhisper.serve.logs import request_id
 

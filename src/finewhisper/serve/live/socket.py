@@ -13,12 +13,12 @@ from starlette.websockets import WebSocket
 from finewhisper.audio import SAMPLE_RATE, Seconds
 from finewhisper.errors import UsageError
 from finewhisper.language import Language
+from finewhisper.live.agreement import LiveWord
+from finewhisper.live.session import Event, Final, Partial, Session
 from finewhisper.serve.errors import ClientGoneError, TooLargeError, fault
-from finewhisper.serve.live.agreement import LiveWord
 from finewhisper.serve.live.connections import NORMAL, PROTOCOL, Connections, Messages, closing_code
 from finewhisper.serve.live.conversation import Conversation
 from finewhisper.serve.live.ear import Ear
-from finewhisper.serve.live.session import Event, Final, Partial, Session
 from finewhisper.serve.live.sound import Decoder, decoder
 from finewhisper.serve.logs import request_id
 from finewhisper.serve.schemas import DecodingOptions

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from finewhisper.live.session import Event, Session, Work
 from finewhisper.serve.live.config import LiveConfig
 from finewhisper.serve.live.conversation import Conversation
-from finewhisper.serve.live.session import Event, Session, Work
 from finewhisper.serve.live.sound import decoder
 from finewhisper.transcript import Transcript
 

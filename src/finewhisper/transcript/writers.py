@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from finewhisper.audio import Seconds
-from finewhisper.cues import Layout, cues, one_line
 from finewhisper.transcript import Segment, Transcript
+from finewhisper.transcript.cues import Layout, cues, one_line
 
 #: Segments as they are.
 PLAIN = Layout()

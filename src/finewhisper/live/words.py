@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from finewhisper.audio import Seconds
-from finewhisper.cues import Piece, one_line, pieces
-from finewhisper.serve.live.agreement import LiveWord
+from finewhisper.live.agreement import LiveWord
 from finewhisper.transcript import Transcript, joint
+from finewhisper.transcript.cues import Piece, one_line, pieces
 
 
 def live_words(transcript: Transcript, offset_s: Seconds = 0.0) -> tuple[LiveWord, ...]:

@@ -10,8 +10,8 @@ import pytest
 
 from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Waveform
+from finewhisper.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped, Work
 from finewhisper.serve.live.config import LiveConfig
-from finewhisper.serve.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped, Work
 from finewhisper.transcript import Segment, Transcript, Word
 
 STEP = 1_600  # 0.1 s

@@ -9,7 +9,7 @@ import pytest
 
 from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Waveform
-from finewhisper.serve.live.endpoints import End, EndPointer, Start
+from finewhisper.live.endpoints import End, EndPointer, Start
 from finewhisper.transcribe.silero import CHUNK_SAMPLES, Detector, speech_probabilities
 from finewhisper.transcribe.vad import speech
 

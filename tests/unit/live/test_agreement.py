@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.serve.live.agreement import Agreement, LiveWord
+from finewhisper.live.agreement import Agreement, LiveWord
 
 
 def words(text: str, *, start_s: float = 0.0) -> list[LiveWord]:

@@ -11,11 +11,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
-from finewhisper.serve.live.agreement import Agreement, LiveWord
-from finewhisper.serve.live.config import LiveConfig
-from finewhisper.serve.live.endpoints import PADDING_S, EndPointer, Start
-from finewhisper.serve.live.sounds import Sounds
-from finewhisper.serve.live.words import live_words
+from finewhisper.live.agreement import Agreement, LiveWord
+from finewhisper.live.config import CaptionConfig
+from finewhisper.live.endpoints import PADDING_S, EndPointer, Start
+from finewhisper.live.sounds import Sounds
+from finewhisper.live.words import live_words
 from finewhisper.transcribe.vad import Span
 from finewhisper.transcribe.windows import cut_quietly
 from finewhisper.transcript import Transcript
@@ -54,6 +54,11 @@ class Partial:
     end_s: Seconds
     words: tuple[LiveWord, ...]
     confirmed: int
+
+    @property
+    def text(self) -> str:
+        """All words as one text."""
+        return "".join(word.text for word in self.words)
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class Session:
         threshold: probability of speech at which an utterance begins.
     """
 
-    def __init__(self, config: LiveConfig, *, turns: bool = True, threshold: float = 0.5, padding_s: Seconds = PADDING_S) -> None:
+    def __init__(self, config: CaptionConfig, *, turns: bool = True, threshold: float = 0.5, padding_s: Seconds = PADDING_S) -> None:
         self._sounds = Sounds()
         self._running: _Running | None = None
         self._untold: deque[_Ended] = deque()
@@ -125,7 +130,7 @@ class Session:
         self.ended = False
         self.listen(config, turns=turns, threshold=threshold, padding_s=padding_s)
 
-    def listen(self, config: LiveConfig, *, turns: bool, threshold: float, padding_s: Seconds) -> None:
+    def listen(self, config: CaptionConfig, *, turns: bool, threshold: float, padding_s: Seconds) -> None:
         """From now on, find utterances in another way; nobody must be speaking, as after :meth:`commit`."""
         self._config, self._turns = config, turns
         self._padding = round(padding_s * SAMPLE_RATE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -82,6 +84,56 @@ class Transcript:
     def text(self) -> str:
         """The segments' texts joined as the language joins words."""
         return join_texts([segment.text for segment in self.segments], self.language)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments with their times; empty unless ``word_timestamps`` was asked for."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    def noticed(self, notices: Iterable[object]) -> Transcript:
+        """The same with what was noticed of the recording itself, each notice once."""
+        return replace(self, notices=tuple(dict.fromkeys([*map(str, notices), *self.notices])))
+
+    def __iter__(self) -> Iterator[Segment]:
+        return iter(self.segments)
+
+    def to_txt(self) -> str:
+        """The text, one segment a line."""
+        return self._written("txt")
+
+    def to_srt(self, *, max_line_width: int = 0, max_line_count: int = 0) -> str:
+        """SubRip subtitles.
+
+        Args:
+            max_line_width: columns of a line, of which a Chinese character takes two; 0 does not break lines.
+            max_line_count: lines shown at once; 0 shows a phrase whole.
+        """
+        return self._written("srt", max_line_width, max_line_count)
+
+    def to_vtt(self, *, max_line_width: int = 0, max_line_count: int = 0) -> str:
+        """WebVTT subtitles; arguments as of :meth:`to_srt`."""
+        return self._written("vtt", max_line_width, max_line_count)
+
+    def to_json(self) -> str:
+        """A JSON object with everything that is known; times in seconds."""
+        return self._written("json")
+
+    def _written(self, name: str, *layout: int) -> str:
+        from finewhisper.transcript.cues import Layout
+        from finewhisper.transcript.writers import WRITERS
+
+        return WRITERS[name](self, Layout(*layout))
+
+    def _repr_html_(self) -> str:
+        """A table of the segments, for notebooks."""
+        rows = "".join(
+            f'<tr><td style="text-align:right">{segment.start_s:.2f}</td><td style="text-align:right">{segment.end_s:.2f}</td>'
+            f'<td style="text-align:left">{html.escape(segment.text.strip())}</td></tr>'
+            for segment in self.segments
+        )
+        head = "<tr><th>from, s</th><th>to, s</th><th>text</th></tr>"
+        notices = "".join(f"<p>{html.escape(notice)}</p>" for notice in self.notices)
+        return f"<table><caption>{html.escape(self.language)}, {self.duration_s:.2f} s</caption>{head}{rows}</table>{notices}"
 
 
 #: Languages written without spaces between words; Whisper's own text begins with a space in all others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finewhisper.serve.live.words import live_words
+from finewhisper.live.words import live_words
 from finewhisper.transcript import Segment, Transcript, Word
 
 
