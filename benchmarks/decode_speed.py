@@ -20,8 +20,8 @@ from finewhisper.manifest import Utterance
 from finewhisper.metrics import error_rate
 from finewhisper.model import ModelFolder
 from finewhisper.text import Normalizer
-from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions
+from finewhisper.transcription.transcriber import Transcriber
 
 
 def measure(engine: Engine, utterances: list[Utterance]) -> tuple[float, float, float]:

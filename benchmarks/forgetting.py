@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finewhisper import merge
-from finewhisper.convert import run as convert
-from finewhisper.convert.config import ConvertConfig
+from finewhisper import merging
+from finewhisper.conversion import run as convert
+from finewhisper.conversion.config import ConvertConfig
 from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError
 from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, hear, read_sets, setting
@@ -106,8 +106,8 @@ def _converted(arguments: argparse.Namespace, scale: float | None) -> Path:
     source = arguments.base
     if scale is not None:
         source = arguments.output / f"merged-{scale:g}"
-        options = merge.MergeConfig(models=(arguments.tuned,), output=source, scale=scale, base=arguments.base, overwrite=True)
-        merge.run(options)
+        options = merging.MergeConfig(models=(arguments.tuned,), output=source, scale=scale, base=arguments.base, overwrite=True)
+        merging.run(options)
     convert.run(ConvertConfig(source=source, target=copy, to="ctranslate2", quantization=arguments.quantization, verify=False))
     return copy
 

@@ -28,11 +28,11 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from finewhisper.errors import FinewhisperError
 from finewhisper.files import atomic_file
-from finewhisper.finetune.config import FinetuneConfig
-from finewhisper.finetune.run import run
-from finewhisper.merge import MergeConfig
-from finewhisper.merge import run as merge
+from finewhisper.merging import MergeConfig
+from finewhisper.merging import run as merge
 from finewhisper.metrics import difference, interval
+from finewhisper.training.config import FinetuneConfig
+from finewhisper.training.run import run
 
 #: What each method is, beside the defaults. With the same alpha rsLoRA's scale, alpha / √rank, would be six times LoRA's.
 METHODS: dict[str, dict[str, Any]] = {

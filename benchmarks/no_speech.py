@@ -17,8 +17,8 @@ from finewhisper.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
 from finewhisper.engines import KINDS, load_engine
 from finewhisper.files import atomic_file
 from finewhisper.model import ModelFolder
-from finewhisper.transcribe.transcriber import Transcriber
-from finewhisper.transcribe.vad import anybody_speaks
+from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.vad import anybody_speaks
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def ours(job: Job) -> Decode:
     """The CTranslate2 engine through Transcriber, as `finewhisper transcribe` uses it."""
     from finewhisper.engines import load_engine
     from finewhisper.model import ModelFolder
-    from finewhisper.transcribe.transcriber import Transcriber
     from finewhisper.transcript import DecodeOptions
+    from finewhisper.transcription.transcriber import Transcriber
 
     engine = load_engine(ModelFolder.open(Path(job.model)), device="cpu", threads=job.threads, side_by_side=True)
     transcriber = Transcriber(engine, DecodeOptions(timestamps=False, batch_size=BATCH, fallback=()))

@@ -30,12 +30,12 @@ from transformers import WhisperForConditionalGeneration
 
 from finewhisper.audio import HOP_LENGTH, WINDOW_FRAMES
 from finewhisper.features import log_mel_torch
-from finewhisper.finetune.batches import BatchPlan, LengthBatches, Window
-from finewhisper.finetune.config import FinetuneConfig
-from finewhisper.finetune.corpus import clips_of
-from finewhisper.finetune.dataset import SpeechDataset, collate
-from finewhisper.finetune.labels import Labeller
-from finewhisper.finetune.methods import adapt
+from finewhisper.training.batches import BatchPlan, LengthBatches, Window
+from finewhisper.training.config import FinetuneConfig
+from finewhisper.training.corpus import clips_of
+from finewhisper.training.dataset import SpeechDataset, collate
+from finewhisper.training.labels import Labeller
+from finewhisper.training.methods import adapt
 from finewhisper.vocabulary import IGNORED
 
 Inputs = dict[str, torch.Tensor]

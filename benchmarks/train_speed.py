@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper import manifest
-from finewhisper.convert.config import ConvertConfig
-from finewhisper.convert.run import run as convert
+from finewhisper.conversion.config import ConvertConfig
+from finewhisper.conversion.run import run as convert
 from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.files import atomic_file
@@ -34,8 +34,8 @@ from finewhisper.manifest import Utterance
 from finewhisper.metrics import ErrorRate, Interval, difference, interval, total, utterance_rates
 from finewhisper.model import ModelFolder
 from finewhisper.text import Normalizer
-from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions
+from finewhisper.transcription.transcriber import Transcriber
 
 #: Every fifth AISHELL sentence is for testing.
 TEST_EVERY = 5
@@ -99,10 +99,10 @@ def ours(path: Path, settings: Settings, steps: int, output: Path) -> None:
     import resident
     from step_clock import StepClock
 
-    from finewhisper.finetune.config import FinetuneConfig
-    from finewhisper.finetune.run import run
-    from finewhisper.merge import MergeConfig
-    from finewhisper.merge import run as merge
+    from finewhisper.merging import MergeConfig
+    from finewhisper.merging import run as merge
+    from finewhisper.training.config import FinetuneConfig
+    from finewhisper.training.run import run
 
     adapter = output.with_name(f"{output.name}-adapter")
     most = FinetuneConfig.model_fields["batch_size"].default
@@ -130,9 +130,9 @@ def ours(path: Path, settings: Settings, steps: int, output: Path) -> None:
 
 def utterances_of_steps(config: Any) -> Iterator[int]:
     """How many utterances each step of a run hears, from the plan that it follows."""
-    from finewhisper.finetune.batches import BatchPlan, LengthBatches
-    from finewhisper.finetune.corpus import clips_of
-    from finewhisper.finetune.labels import Labeller
+    from finewhisper.training.batches import BatchPlan, LengthBatches
+    from finewhisper.training.corpus import clips_of
+    from finewhisper.training.labels import Labeller
     from finewhisper.vocabulary import Vocabulary
 
     labeller = Labeller(Vocabulary.load(config.model), timestamps=config.timestamps)

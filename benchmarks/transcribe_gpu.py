@@ -27,7 +27,7 @@ import shapes
 import torch
 
 from finewhisper.audio import SAMPLE_RATE, Waveform
-from finewhisper.convert import companions, to_ctranslate2
+from finewhisper.conversion import companions, to_ctranslate2
 from finewhisper.engines import Engine
 from finewhisper.engines.base import token_budget
 from finewhisper.engines.ct2 import CTranslate2Engine

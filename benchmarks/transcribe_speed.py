@@ -38,8 +38,8 @@ import train_speed
 from finewhisper import manifest
 from finewhisper.audio import SAMPLE_RATE
 from finewhisper.config import build
-from finewhisper.convert.config import ConvertConfig
-from finewhisper.convert.run import run as convert
+from finewhisper.conversion.config import ConvertConfig
+from finewhisper.conversion.run import run as convert
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.manifest import Utterance

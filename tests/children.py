@@ -10,7 +10,7 @@ from typing import Any
 
 PROCESSES = multiprocessing.get_context("forkserver")
 # What all children need is imported once.
-PROCESSES.set_forkserver_preload(["finewhisper.finetune.run", "matplotlib.backends.backend_agg", "matplotlib.figure"])
+PROCESSES.set_forkserver_preload(["finewhisper.training.run", "matplotlib.backends.backend_agg", "matplotlib.figure"])
 
 
 def together(count: int, function: Callable[..., Any], *arguments: Any, **environment: str) -> list[int | None]:

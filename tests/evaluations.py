@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from finewhisper.evaluate.baseline import Baseline
-from finewhisper.evaluate.config import EvaluateConfig
-from finewhisper.evaluate.result import Evaluation, Setting
-from finewhisper.evaluate.scores import groups, score
+from finewhisper.evaluation.baseline import Baseline
+from finewhisper.evaluation.config import EvaluateConfig
+from finewhisper.evaluation.result import Evaluation, Setting
+from finewhisper.evaluation.scores import groups, score
 from finewhisper.manifest import TimedSentence, Utterance
 from finewhisper.model import Context
 from finewhisper.transcript import Segment, Transcript

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
 from finewhisper.manifest import Utterance, write
+from finewhisper.training.config import FinetuneConfig, LoraOptions
 from finewhisper.whisper import LengthAwareWhisper
 
 

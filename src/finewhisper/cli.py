@@ -36,31 +36,37 @@ class Verb:
 
 #: In the order of the pipeline.
 VERBS = {
-    "download": Verb("finewhisper.download:DownloadConfig", "finewhisper.download:run", "Fetch a base model as a Hugging Face folder."),
+    "download": Verb("finewhisper.downloads:DownloadConfig", "finewhisper.downloads:run", "Fetch a base model as a Hugging Face folder."),
     "prepare": Verb(
-        "finewhisper.prepare.config:PrepareConfig", "finewhisper.prepare.run:run", "Turn a corpus into train, dev and test manifests."
+        "finewhisper.corpora.config:PrepareConfig", "finewhisper.corpora.run:run", "Turn a corpus into train, dev and test manifests."
     ),
     "augment": Verb(
-        "finewhisper.finetune.augment.examples:AugmentExamplesConfig",
-        "finewhisper.finetune.augment.examples:run",
+        "finewhisper.training.augment.examples:AugmentExamplesConfig",
+        "finewhisper.training.augment.examples:run",
         "Listen to what augmentation makes of a few clips.",
     ),
     "finetune": Verb(
-        "finewhisper.finetune.config:FinetuneConfig", "finewhisper.finetune.run:run", "Adapt a model to the speech of a manifest."
+        "finewhisper.training.config:FinetuneConfig", "finewhisper.training.run:run", "Adapt a model to the speech of a manifest."
     ),
-    "merge": Verb("finewhisper.merge:MergeConfig", "finewhisper.merge:run", "Fold an adapter into its base model."),
+    "merge": Verb("finewhisper.merging:MergeConfig", "finewhisper.merging:run", "Fold an adapter into its base model."),
     "evaluate": Verb(
-        "finewhisper.evaluate.config:EvaluateConfig", "finewhisper.evaluate.run:run", "Score a model on a manifest, utterance by utterance."
+        "finewhisper.evaluation.config:EvaluateConfig",
+        "finewhisper.evaluation.run:run",
+        "Score a model on a manifest, utterance by utterance.",
     ),
     "compare": Verb(
-        "finewhisper.compare.config:CompareConfig", "finewhisper.compare.run:run", "Show several models on several manifests as one table."
+        "finewhisper.comparison.config:CompareConfig",
+        "finewhisper.comparison.run:run",
+        "Show several models on several manifests as one table.",
     ),
     "align": Verb(
-        "finewhisper.align.config:AlignConfig", "finewhisper.align.run:run", "Find the attention heads that tell when words are spoken."
+        "finewhisper.alignment.config:AlignConfig",
+        "finewhisper.alignment.run:run",
+        "Find the attention heads that tell when words are spoken.",
     ),
     "convert": Verb(
-        "finewhisper.convert.config:ConvertConfig",
-        "finewhisper.convert.run:run",
+        "finewhisper.conversion.config:ConvertConfig",
+        "finewhisper.conversion.run:run",
         "Rewrite a model for another engine and prove that it says the same.",
     ),
     "parity": Verb(
@@ -69,11 +75,13 @@ VERBS = {
         "Prove on a manifest that every copy of a model says the same.",
     ),
     "transcribe": Verb(
-        "finewhisper.transcribe.config:TranscribeConfig",
-        "finewhisper.transcribe.run:run",
+        "finewhisper.transcription.config:TranscribeConfig",
+        "finewhisper.transcription.run:run",
         "Turn audio or video files into text or subtitles.",
     ),
-    "serve": Verb("finewhisper.serve.config:ServeConfig", "finewhisper.serve.run:run", "Answer clients over the network, many at a time."),
+    "serve": Verb(
+        "finewhisper.server.config:ServeConfig", "finewhisper.server.run:run", "Answer clients over the network, many at a time."
+    ),
 }
 
 EXIT_USER_ERROR = 2

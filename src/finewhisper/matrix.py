@@ -22,8 +22,8 @@ from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Comparison, ErrorRate
 from finewhisper.progress import note, track
 from finewhisper.scoring import UnitChoice
 from finewhisper.text import Normalizer
-from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import UNSPACED, DecodeOptions, Task, Transcript, written_language
+from finewhisper.transcription.transcriber import Transcriber
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def decoder_of_ctranslate2(path: Path) -> tuple[int, int]:
 
 
 def _variables(stream: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
-    """Name, place and length of each array of a CTranslate2 file; see :mod:`finewhisper.convert.ct2_format`."""
+    """Name, place and length of each array of a CTranslate2 file; see :mod:`finewhisper.conversion.ct2_format`."""
 
     def text() -> str:
         (length,) = struct.unpack("<H", stream.read(2))

@@ -13,10 +13,10 @@ import pytest
 from transformers import pipeline
 
 from finewhisper import manifest
-from finewhisper.convert.config import ConvertConfig
-from finewhisper.convert.run import run as convert
-from finewhisper.download import DownloadConfig
-from finewhisper.download import run as download
+from finewhisper.conversion.config import ConvertConfig
+from finewhisper.conversion.run import run as convert
+from finewhisper.downloads import DownloadConfig
+from finewhisper.downloads import run as download
 from finewhisper.generation import complete
 from finewhisper.metrics import error_rate
 from finewhisper.model import ModelCard

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from finewhisper import audio
-from finewhisper.convert import to_onnx
+from finewhisper.conversion import to_onnx
 from finewhisper.engines import load_engine
 from finewhisper.model import ModelFolder
 from finewhisper.transcript import DecodeOptions

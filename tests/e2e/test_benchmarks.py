@@ -101,8 +101,8 @@ def test_train_speed_trains_both_sides_and_tells_their_errors(random_model, spee
 
 
 def test_forgetting_measures_the_base_and_every_scale(random_model, speech_folder):
-    from finewhisper.finetune.config import FinetuneConfig
-    from finewhisper.finetune.run import run
+    from finewhisper.training.config import FinetuneConfig
+    from finewhisper.training.run import run
 
     tuned, dev = speech_folder / "tuned", speech_folder / "dev.jsonl"
     run(FinetuneConfig(model=random_model, train=speech_folder / "train.jsonl", output=tuned, epochs=1, tracker="none", device="cpu"))

@@ -15,7 +15,7 @@ import pytest
 from clips import generated_speech
 from finewhisper import outputs
 from finewhisper.cli import main
-from finewhisper.finetune.trainer import SpeechTrainer
+from finewhisper.training.trainer import SpeechTrainer
 
 pytestmark = pytest.mark.real
 

@@ -26,13 +26,13 @@ def use(kind: str, folder: Path) -> None:
     made = folder.parent / "made"
     shutil.rmtree(made, ignore_errors=True)
     if kind == "openai":
-        from finewhisper.convert import from_openai
+        from finewhisper.conversion import from_openai
 
         made.mkdir()
         from_openai.write(ModelFolder.open(folder / "model.pt"), made, "float32")
         return
     if kind == "adapter":
-        from finewhisper.merge import MergeConfig, run
+        from finewhisper.merging import MergeConfig, run
 
         run(MergeConfig(models=(folder,), output=made))
         return

@@ -6,7 +6,7 @@ import sys
 
 from finewhisper.cli import main
 from finewhisper.engines.fake import FakeEngine
-from finewhisper.serve import service
+from finewhisper.server import service
 
 service.load_engine = lambda *_, **__: FakeEngine("hello")  # type: ignore[attr-defined]
 

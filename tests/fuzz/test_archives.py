@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from finewhisper.corpora import aishell, archive, debian, tuxpaint
+from finewhisper.corpora.config import PrepareConfig
 from finewhisper.errors import FinewhisperError
-from finewhisper.prepare import aishell, archive, debian, tuxpaint
-from finewhisper.prepare.config import PrepareConfig
 from fuzzing import damaged, seeds
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the limit on memory is POSIX")

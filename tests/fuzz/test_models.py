@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from finewhisper.convert import to_ctranslate2, to_ggml, to_onnx
+from finewhisper.conversion import to_ctranslate2, to_ggml, to_onnx
 from finewhisper.model import ModelCard, ModelFolder
 from fuzzing import seeds
 
@@ -46,7 +46,7 @@ def folders(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     from transformers import GenerationConfig, WhisperConfig
 
     from finewhisper import whisper
-    from finewhisper.convert.openai import Dimensions, layout
+    from finewhisper.conversion.openai import Dimensions, layout
 
     sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in SIZES.items()}
     tiny = whisper.LengthAwareWhisper(WhisperConfig.from_pretrained(base_model, d_model=32, **sides))

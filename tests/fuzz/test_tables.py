@@ -11,10 +11,10 @@ import pytest
 
 from finewhisper import findings, manifest
 from finewhisper.config import read_recipe
+from finewhisper.corpora import audiofolder
+from finewhisper.corpora.config import PrepareConfig
 from finewhisper.errors import CorpusError, FinewhisperError
 from finewhisper.findings import Named
-from finewhisper.prepare import audiofolder
-from finewhisper.prepare.config import PrepareConfig
 from fuzzing import damaged, seeds
 
 TABLES = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finewhisper.convert import companions
+from finewhisper.conversion import companions
 from finewhisper.tokenizer import rebuild
 from finewhisper.vocabulary import Vocabulary
 

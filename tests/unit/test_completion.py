@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finewhisper import whisper
-from finewhisper.convert.config import ConvertConfig
-from finewhisper.convert.run import run as convert
+from finewhisper.conversion.config import ConvertConfig
+from finewhisper.conversion.run import run as convert
 from finewhisper.engines import load_engine
 from finewhisper.errors import ModelError
 from finewhisper.generation import known_alignment_heads

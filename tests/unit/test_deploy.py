@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from finewhisper.cli import VERBS, parse
-from finewhisper.serve.config import ServeConfig
-from finewhisper.serve.run import LAST_BYTES_S
-from finewhisper.serve.sockets import affordable
+from finewhisper.server.config import ServeConfig
+from finewhisper.server.run import LAST_BYTES_S
+from finewhisper.server.sockets import affordable
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")

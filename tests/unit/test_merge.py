@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finewhisper.errors import ModelError, UsageError
-from finewhisper.finetune.config import FinetuneConfig, LoraOptions
-from finewhisper.finetune.run import run as finetune
-from finewhisper.merge import MergeConfig, MergeResult, run
+from finewhisper.merging import MergeConfig, MergeResult, run
 from finewhisper.model import ModelFolder
+from finewhisper.training.config import FinetuneConfig, LoraOptions
+from finewhisper.training.run import run as finetune
 
 Weights = dict[str, torch.Tensor]
 

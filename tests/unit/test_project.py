@@ -12,8 +12,8 @@ import soundfile
 
 from finewhisper import __version__
 from finewhisper.config import resolve
-from finewhisper.finetune.augment import Augmentation
-from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.training.augment import Augmentation
+from finewhisper.training.config import FinetuneConfig
 
 ROOT = Path(__file__).parent.parent.parent
 AUGMENTATION = ROOT / "recipes" / "augment.yaml"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from finewhisper import whisper
 from finewhisper.errors import ModelError
-from finewhisper.merge import MergeConfig, run
+from finewhisper.merging import MergeConfig, run
 from finewhisper.model import ModelFolder
 
 ATTENTION = ["q_proj", "v_proj"]

@@ -13,10 +13,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from finewhisper import manifest, whisper
 from finewhisper.errors import ModelError
 from finewhisper.features import log_mel_torch
-from finewhisper.finetune.batches import Window, silence_blocks
-from finewhisper.finetune.dataset import SpeechDataset, collate
-from finewhisper.finetune.labels import Labeller
 from finewhisper.model import ModelFolder
+from finewhisper.training.batches import Window, silence_blocks
+from finewhisper.training.dataset import SpeechDataset, collate
+from finewhisper.training.labels import Labeller
 from finewhisper.vocabulary import IGNORED, Vocabulary
 
 

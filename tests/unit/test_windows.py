@@ -67,7 +67,7 @@ def without_posix(script: str, folder: Path) -> str:
 
 def test_every_module_imports_without_what_only_posix_has(tmp_path: Path) -> None:
     names = without_posix("print(*import_all(), sep=chr(10))", tmp_path).split()
-    assert {"finewhisper.cli", "finewhisper.finetune.run", "finewhisper.serve.run", "finewhisper.transcribe.run"} <= set(names)
+    assert {"finewhisper.cli", "finewhisper.training.run", "finewhisper.server.run", "finewhisper.transcription.run"} <= set(names)
 
 
 def test_what_is_taken_away_would_be_missed() -> None:
@@ -93,8 +93,8 @@ def test_a_fine_tuning_runs_without_what_only_posix_has(random_model: Path, spee
     script = """
 from pathlib import Path
 from finewhisper import machine
-from finewhisper.finetune import run, support
-from finewhisper.finetune.config import FinetuneConfig
+from finewhisper.training import run, support
+from finewhisper.training.config import FinetuneConfig
 
 assert machine.memory(Path("nowhere"), Path("nowhere")) is None
 proc = machine.memory

@@ -1,6 +1,6 @@
 """An engine that hears what it is told to: for tests of programs that use finewhisper, without weights and in milliseconds.
 
-It is made in Python and handed to a :class:`~finewhisper.transcribe.transcriber.Transcriber` or called by itself; no model folder loads it.
+It is handed to a :class:`~finewhisper.transcription.transcriber.Transcriber` or called by itself; no model folder loads it.
 What is said is turned into tokens and back as with any engine, so that token budgets, windows, times inside the audio, language detection
 and refusals are those of the real ones.
 """

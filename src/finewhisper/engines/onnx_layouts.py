@@ -1,6 +1,6 @@
 """How the two layouts of ONNX folders name their files, what their encoders give, and how their decoders keep what they have seen.
 
-The layouts are described where they are written: ``finewhisper.convert.onnx_browser`` and ``finewhisper.convert.onnx_sherpa``.
+The layouts are described where they are written: ``finewhisper.conversion.onnx_browser`` and ``finewhisper.conversion.onnx_sherpa``.
 """
 
 from __future__ import annotations

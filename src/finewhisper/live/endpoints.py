@@ -1,6 +1,6 @@
 """Where somebody begins and stops speaking, told as soon as it is sure, from sound that arrives piece by piece.
 
-The detector and its thresholds are those that cut recordings (:mod:`finewhisper.transcribe.vad`).
+The detector and its thresholds are those that cut recordings (:mod:`finewhisper.transcription.vad`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
-from finewhisper.transcribe.silero import CHUNK_SAMPLES, Detector
+from finewhisper.transcription.silero import CHUNK_SAMPLES, Detector
 
 #: Added before and after speech unless another padding is asked for: soft beginnings and ends of words are speech too.
 PADDING_S: Seconds = 0.3

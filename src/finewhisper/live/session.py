@@ -16,9 +16,9 @@ from finewhisper.live.config import CaptionConfig
 from finewhisper.live.endpoints import PADDING_S, EndPointer, Start
 from finewhisper.live.sounds import Sounds
 from finewhisper.live.words import live_words
-from finewhisper.transcribe.vad import Span
-from finewhisper.transcribe.windows import cut_quietly
 from finewhisper.transcript import Transcript
+from finewhisper.transcription.vad import Span
+from finewhisper.transcription.windows import cut_quietly
 
 #: Sound before an utterance that is kept while nobody speaks: its padding, and what the detector needs to be sure.
 _KEPT_S: Seconds = 1.0

@@ -9,9 +9,9 @@ from finewhisper.audio import SAMPLE_RATE, Array, Chunks, Seconds, Waveform
 from finewhisper.errors import UnsupportedError, UsageError
 from finewhisper.live.config import CaptionConfig
 from finewhisper.live.session import Event, Session, Work
-from finewhisper.transcribe.listener import Listener
-from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Transcript
+from finewhisper.transcription.listener import Listener
+from finewhisper.transcription.transcriber import Transcriber
 
 #: Silence after a draft for a model that has not learnt short contexts. English sentences cut after 2 to 16 s, tiny.en in int8: with 8 s
 #: the text differs from that of the full context in 3 % of the words and takes 0.3 of the time; with 5 s in 12 %, and some of it loops.

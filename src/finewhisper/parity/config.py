@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import field_validator, model_validator
 
 from finewhisper.config import Device, Flag, build
-from finewhisper.convert.config import ConvertConfig
+from finewhisper.conversion.config import ConvertConfig
 from finewhisper.errors import UsageError
 from finewhisper.scoring import ScoringConfig
 

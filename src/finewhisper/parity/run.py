@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from finewhisper.convert.run import run as convert
+from finewhisper.conversion.run import run as convert
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import UnsupportedError, VerificationError
 from finewhisper.files import atomic_file, sha256

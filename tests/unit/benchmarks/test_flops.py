@@ -11,8 +11,8 @@ import transcribe_gpu
 from torch.utils import flop_counter
 
 from finewhisper.engines.base import Hypothesis
-from finewhisper.finetune.batches import BatchPlan
 from finewhisper.model import Context
+from finewhisper.training.batches import BatchPlan
 
 TINY = shapes.SHAPES["tiny"]
 CPU = torch.device("cpu")

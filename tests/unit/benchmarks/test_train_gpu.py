@@ -9,7 +9,7 @@ import shapes
 import torch
 import train_gpu
 
-from finewhisper.finetune.batches import BatchPlan
+from finewhisper.training.batches import BatchPlan
 from finewhisper.vocabulary import IGNORED
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from finewhisper.audio import Waveform
 from finewhisper.engines.fake import FakeEngine, byte_vocabulary
-from finewhisper.transcribe.transcriber import Transcriber
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
+from finewhisper.transcription.transcriber import Transcriber
 from finewhisper.vocabulary import Vocabulary
 
 

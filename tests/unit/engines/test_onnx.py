@@ -24,7 +24,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def small(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights with base's vocabulary."""
-    from finewhisper.convert import to_onnx
+    from finewhisper.conversion import to_onnx
 
     folder = tmp_path_factory.mktemp("small") / "model"
     folder.mkdir()
@@ -68,7 +68,7 @@ def test_the_float32_copy_writes_the_tokens_that_transformers_writes(
 @pytest.fixture(scope="module")
 def small_sherpa(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights in the layout of sherpa-onnx."""
-    from finewhisper.convert import to_onnx
+    from finewhisper.conversion import to_onnx
 
     folder = tmp_path_factory.mktemp("small-sherpa") / "model"
     folder.mkdir()

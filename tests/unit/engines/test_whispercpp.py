@@ -13,8 +13,8 @@ import pytest
 pytest.importorskip("_pywhispercpp")
 
 from finewhisper import audio, manifest
-from finewhisper.convert import to_ggml
-from finewhisper.convert.verify import generated_clip
+from finewhisper.conversion import to_ggml
+from finewhisper.conversion.verify import generated_clip
 from finewhisper.engines import load_engine
 from finewhisper.engines.libwhisper import Network
 from finewhisper.errors import ModelError, UnsupportedError

@@ -10,8 +10,8 @@ import pytest
 from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.live.endpoints import End, EndPointer, Start
-from finewhisper.transcribe.silero import CHUNK_SAMPLES, Detector, speech_probabilities
-from finewhisper.transcribe.vad import speech
+from finewhisper.transcription.silero import CHUNK_SAMPLES, Detector, speech_probabilities
+from finewhisper.transcription.vad import speech
 
 
 @pytest.fixture(scope="module")

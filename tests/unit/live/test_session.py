@@ -11,7 +11,7 @@ import pytest
 from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.live.session import Event, Final, Partial, Session, SpeechStarted, SpeechStopped, Work
-from finewhisper.serve.live.config import LiveConfig
+from finewhisper.server.live.config import LiveConfig
 from finewhisper.transcript import Segment, Transcript, Word
 
 STEP = 1_600  # 0.1 s

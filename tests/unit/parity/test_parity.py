@@ -12,8 +12,8 @@ import torch
 
 import finewhisper.parity.run as module
 from finewhisper.cli import main
-from finewhisper.convert.config import ConvertConfig
-from finewhisper.convert.run import run as convert
+from finewhisper.conversion.config import ConvertConfig
+from finewhisper.conversion.run import run as convert
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import StorageError
 from finewhisper.manifest import read, write

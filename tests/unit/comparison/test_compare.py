@@ -1,0 +1,112 @@
+"""The matrix holds the rates that evaluate finds, and says which differences are sure."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from finewhisper.cli import main
+from finewhisper.conversion import to_ggml, to_onnx
+from finewhisper.errors import ManifestError
+from finewhisper.evaluation.config import EvaluateConfig
+from finewhisper.evaluation.run import run as evaluate
+from finewhisper.manifest import Utterance
+from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, read_sets, short_names
+from finewhisper.matrix_plot import plot
+from finewhisper.metrics import ErrorRate
+from finewhisper.model import ModelFolder
+from finewhisper.outputs import RECORD
+
+
+def cell(*errors: int) -> Cell:
+    """A set of utterances of ten words each, with so many wrong ones."""
+    return Cell("word", tuple(ErrorRate("word", substitutions=count, reference_units=10) for count in errors))
+
+
+@pytest.fixture
+def matrix() -> Matrix:
+    utterances = tuple(Utterance(Path("a.wav"), "ten words", "en") for _ in range(8))
+    return Matrix(
+        (SpeechSet("target", utterances), SpeechSet("kept", utterances)),
+        (
+            Row("base", "", (cell(9, 8, 9, 8, 9, 8, 9, 8), cell(1, 2, 3, 2, 1, 2, 3, 2))),
+            Row("tuned", "", (cell(1, 2, 1, 2, 1, 2, 1, 2), cell(2, 1, 2, 3, 2, 1, 3, 2))),
+        ),
+    )
+
+
+def test_an_arrow_stands_where_the_difference_is_sure_and_only_there(matrix: Matrix) -> None:
+    base, tuned = matrix.markdown().splitlines()[2:4]
+    assert base.startswith("| base | 85.0 (")
+    assert "↓" not in base
+    target, kept = tuned.split("|")[2:4]
+    assert target.strip().startswith("15.0 (")
+    assert target.strip().endswith("↓")
+    assert kept.strip().startswith("20.0 (")
+    assert not set("↑↓") & set(kept)
+    changes = {model["name"]: model["scores"]["target"]["change"] for model in matrix.json()["models"]}
+    assert changes["base"] is None
+    assert changes["tuned"][0] < -70 < changes["tuned"][1] + 1e-6
+
+
+def test_the_table_for_programs_has_a_line_for_each_model_and_set(matrix: Matrix) -> None:
+    rows = list(csv.DictReader(matrix.csv().splitlines()))
+    assert [(row["model"], row["set"]) for row in rows] == [(model, speech) for model in ("base", "tuned") for speech in ("target", "kept")]
+    assert rows[2]["percent"] == "15.0"
+    assert rows[2]["errors"] == "12"
+
+
+def test_the_picture_has_a_bar_for_each_model_and_set(matrix: Matrix, tmp_path: Path) -> None:
+    plot(matrix, tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_tell_paths_apart() -> None:
+    assert short_names([Path("kept/es.jsonl"), Path("kept/fr.jsonl")]) == ["es", "fr"]
+    assert short_names([Path("data/es/test.jsonl"), Path("data/fr/test.jsonl")]) == ["es/test", "fr/test"]
+
+
+def test_words_are_counted_unless_a_script_has_none() -> None:
+    words = SpeechSet("es", (Utterance(Path("a.wav"), "hola", "es"),))
+    characters = SpeechSet("zh", (Utterance(Path("a.wav"), "你好", "Chinese"),))
+    assert (words.unit(), characters.unit(), words.unit("character")) == ("word", "character", "character")
+
+
+def test_clips_that_cannot_be_decoded_are_named(speech_folder: Path) -> None:
+    (speech_folder / "audio" / "clip1.wav").write_text("this is not sound")
+    with pytest.raises(ManifestError, match=r"dev\.jsonl:2:"):
+        read_sets([speech_folder / "dev.jsonl"])
+
+
+def test_the_command_finds_what_evaluate_finds(random_model: Path, speech_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = shutil.copytree(random_model, speech_folder / "other")
+    dev, train, output = speech_folder / "dev.jsonl", speech_folder / "train.jsonl", speech_folder / "out"
+    arguments = ["compare", str(random_model), str(other), "--manifest", str(dev), str(train), "-o", str(output), "--limit", "3"]
+    assert main([*arguments, "--names", "base", "copy"]) == 0
+    assert "dev WER" in capsys.readouterr().out
+    assert {path.name for path in output.iterdir()} == {RECORD, "result.json", "matrix.csv", "matrix.md", "matrix.png"}
+    models = {model["name"]: model for model in json.loads((output / "result.json").read_text())["models"]}
+    expected = evaluate(EvaluateConfig(model=random_model, manifest=dev, output=speech_folder / "evaluated")).scores["WER"]
+    for name in ("base", "copy"):
+        assert models[name]["scores"]["dev"]["percent"] == pytest.approx(expected.rate.percent, abs=1e-3)
+    assert models["copy"]["scores"]["train"]["change"] == [0, 0]
+    assert main(["compare", str(random_model), "--manifest", str(dev), "-o", str(speech_folder / "x"), "--names", "a", "b"]) == 2
+
+
+def test_ggml_and_onnx_copies_are_evaluated_and_compared(random_model: Path, speech_folder: Path) -> None:
+    copies = {"whispercpp f16": speech_folder / "ggml", "onnx float32": speech_folder / "onnx"}
+    for copy in copies.values():
+        copy.mkdir()
+    to_ggml.write(ModelFolder.open(random_model), speech_folder / "ggml", "f16")
+    to_onnx.write(ModelFolder.open(random_model), speech_folder / "onnx", "float32")
+    options = ["--manifest", str(speech_folder / "dev.jsonl"), "--limit", "1", "--device", "cpu", "--threads", "1"]
+    for name, copy in copies.items():
+        assert main(["evaluate", str(copy), *options, "-o", str(speech_folder / name)]) == 0
+        assert json.loads((speech_folder / name / "result.json").read_text())["engine"] == name
+    assert main(["compare", *map(str, copies.values()), *options, "-o", str(speech_folder / "out")]) == 0
+    models = json.loads((speech_folder / "out" / "result.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["ggml", "onnx"]
