@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 from finewhisper import __version__, audio, manifest
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Array, Notice, Seconds, Waveform
-from finewhisper.config import Config, build
+from finewhisper.config import Config, build, options
 from finewhisper.engines import ENGINES, KINDS, Engine, load_engine
 from finewhisper.errors import AudioError, UnsupportedError, UsageError
 from finewhisper.errors import FinewhisperError as FinewhisperError
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 #: A file's path, its bytes, an open binary file, or samples as :func:`read_audio` takes them.
 AudioSource = StrPath | bytes | BinaryIO | Array
+#: How texts are made comparable.
+Normalize = str | Callable[[str], str]
 EngineName = Literal["auto", "transformers", "ctranslate2", "whispercpp", "onnx"]
 
 _KIND_OF_ENGINE = dict(zip(ENGINES, KINDS, strict=True))
@@ -377,14 +379,17 @@ class Score:
         return f"{self.rate}{around}\n{self.signature}"
 
 
-def wer(references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: str = "auto") -> Score:
+def wer(
+    references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: Normalize = "auto"
+) -> Score:
     """Word error rate, scored as ``finewhisper evaluate`` scores.
 
     Args:
         references: what was said, one text or a list.
         hypotheses: what was heard, in the same order.
         language: of the texts, a code or name: it decides how they are normalised.
-        normalize: ``"auto"`` chooses by language; else steps such as ``"basic,spaces"``; ``"none"`` compares raw text.
+        normalize: ``"auto"`` chooses by language; else steps such as ``"basic,spaces"``; ``"none"`` compares raw text; or a function of
+            your own, whose name then stands in the signature.
 
     Raises:
         UsageError: the two are not of the same length, or a language or step is not known.
@@ -392,22 +397,46 @@ def wer(references: str | Sequence[str], hypotheses: str | Sequence[str], *, lan
     return _score(references, hypotheses, "word", language, normalize)
 
 
-def cer(references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: str = "auto") -> Score:
+def cer(
+    references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: Normalize = "auto"
+) -> Score:
     """Character error rate; as :func:`wer`."""
     return _score(references, hypotheses, "character", language, normalize)
 
 
-def _score(references: str | Sequence[str], hypotheses: str | Sequence[str], unit: Unit, language: str | None, normalize: str) -> Score:
+def _score(
+    references: str | Sequence[str], hypotheses: str | Sequence[str], unit: Unit, language: str | None, normalize: Normalize
+) -> Score:
     said = [references] if isinstance(references, str) else list(references)
     heard = [hypotheses] if isinstance(hypotheses, str) else list(hypotheses)
     if len(said) != len(heard):
         raise UsageError(f"{len(said)} references, but {len(heard)} hypotheses; give one hypothesis for each reference")
     code = spoken_language(language)
-    normalizer = Normalizer.for_language(code) if normalize == "auto" else Normalizer.named(normalize)
+    if callable(normalize):
+        normalizer, name = normalize, getattr(normalize, "__name__", type(normalize).__name__)
+    else:
+        normalizer = Normalizer.for_language(code) if normalize == "auto" else Normalizer.named(normalize)
+        name = str(normalizer)
     rates = utterance_rates(map(normalizer, said), map(normalizer, heard), unit)
-    return Score(
-        total(rates, unit), interval(rates) if rates else None, signature(NAMES[unit], str(normalizer), f"finewhisper {__version__}")
-    )
+    return Score(total(rates, unit), interval(rates) if rates else None, signature(NAMES[unit], name, f"finewhisper {__version__}"))
+
+
+_Options = TypeVar("_Options", bound=Config)
+
+
+def _run(verb: Callable[[_Options], _Value], kind: type[_Options], values: dict[str, Any]) -> _Value:
+    """Call a verb; one path will do where there may be several.
+
+    Raises:
+        UsageError: one line for each wrong option, naming it as it was written.
+    """
+    single = {option.path[0] for option in options(kind) if option.many and isinstance(values.get(option.path[0]), (str, os.PathLike))}
+    listed = {name: [value] if name in single else value for name, value in values.items()}
+    return verb(build(kind, listed, name=_keyword))
+
+
+def _keyword(path: tuple[str, ...]) -> str:
+    return ".".join(path)
 
 
 def download(model: str, *, output: StrPath, **options: Any) -> Downloaded:
@@ -460,15 +489,3 @@ def convert(source: StrPath, target: StrPath, *, to: str, **options: Any) -> Con
     from finewhisper.conversion.run import run
 
     return _run(run, ConvertConfig, {"source": source, "target": target, "to": to, **options})
-
-
-_Options = TypeVar("_Options", bound=Config)
-
-
-def _run(verb: Callable[[_Options], _Value], kind: type[_Options], values: dict[str, Any]) -> _Value:
-    """Call a verb. Raises: UsageError: one line for each wrong option, naming it as it was written."""
-    return verb(build(kind, values, name=_keyword))
-
-
-def _keyword(path: tuple[str, ...]) -> str:
-    return ".".join(path)
