@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finewhisper.audio.constants import SAMPLE_RATE, Seconds, Waveform
+from finewhisper.errors import CutShortError
 
 #: cut: the header promises more; damaged: packets that cannot be decoded; hole: times at which there are no packets; times: time stamps
 #: that were not believed; joined: several files in one; scaled: samples that were not within -1 … 1; phase: channels that cancel each
@@ -57,10 +58,21 @@ def peak(samples: npt.NDArray[np.float32]) -> float:
     return float(max(samples.max(), -samples.min())) if len(samples) else 0.0
 
 
+def cut(error: CutShortError, name: str) -> Notice:
+    """A file that is used up to the place where it breaks off."""
+    return Notice("cut", str(error).removeprefix(f"{name}: ").partition(";")[0], error.found_s)
+
+
 def damaged(places: Sequence[Seconds]) -> Notice:
     """Packets that were skipped."""
     some = "1 damaged packet is skipped" if len(places) == 1 else f"{len(places)} damaged packets are skipped"
     return Notice("damaged", f"{some}, at {_listed(f'{at_s:.2f} s' for at_s in places)}", places[0])
+
+
+def pages(places: Sequence[Seconds]) -> Notice:
+    """Damaged pages of an Ogg file whose packets were decoded all the same."""
+    some = "1 damaged page is" if len(places) == 1 else f"{len(places)} damaged pages are"
+    return Notice("damaged", f"{some} read as far as possible, at {_listed(f'{at_s:.2f} s' for at_s in places)}", places[0])
 
 
 def holes(found: Sequence[tuple[Seconds, Seconds]]) -> Notice:
