@@ -98,13 +98,11 @@ def blocks(source: Source, *, pick: Pick = _ANY, notices: list[Notice] | None = 
 def duration(path: Path) -> Seconds:
     """How long the file is, from its header where that says so, else from its packets.
 
-    Of joined FLAC files only the first is counted: to find the others the whole file would have to be read.
-
     Raises:
         AudioError: as :func:`read`; and it is a pipe.
         CutShortError: it ends before its header says, where that shows without decoding (WAV, AIFF, OGG).
     """
-    length_s = sum(_length_s(part) for part in sources.parts(path, headers_only=True))
+    length_s = sum(_length_s(part) for part in sources.parts(path, again=True))
     if length_s <= 0:
         raise _no_samples(str(path))
     return length_s
@@ -112,7 +110,7 @@ def duration(path: Path) -> Seconds:
 
 def channels(source: Source, *, pick: Pick = _ANY) -> int:
     """How many channels the sound has. Raises: AudioError."""
-    part = sources.parts(source, headers_only=not isinstance(source, Path) or not sources.is_pipe(source))[0]
+    part = sources.parts(source)[0]
     if _for_libsndfile(part, pick):
         try:
             return soundfiles.channels(part)

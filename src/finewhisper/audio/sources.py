@@ -145,11 +145,11 @@ def is_pipe(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def parts(source: Source, *, headers_only: bool = False) -> list[Part]:
+def parts(source: Source, *, again: bool = False) -> list[Part]:
     """The files that a source consists of: one, unless several are joined.
 
     Args:
-        headers_only: look only where it costs nothing: a pipe is refused, and of joined FLAC files the first is found.
+        again: it will be read once more, so a pipe is refused.
 
     Raises:
         AudioError: it is missing, empty or cannot be read.
@@ -158,15 +158,15 @@ def parts(source: Source, *, headers_only: bool = False) -> list[Part]:
         content = source if isinstance(source, bytes) else source.read()
         if not content:
             raise AudioError("audio: is empty (0 bytes)")
-        return _split(Part("audio", None, content, 0, len(content)), _layout(content, headers_only))
+        return _split(Part("audio", None, content, 0, len(content)), _layout(content))
     size = _checked(source)
     if size is None:
-        if headers_only:
+        if again:
             raise AudioError(f"{source}: is a pipe, which can be read only once, by transcribe; write it to a file first")
         content = _contents(source)
-        return _split(Part(str(source), None, content, 0, len(content)), _layout(content, False))
+        return _split(Part(str(source), None, content, 0, len(content)), _layout(content))
     whole = Part(str(source), source, b"", 0, size)
-    return _split(whole, _layout_of_file(source, size, source.stat().st_mtime_ns, headers_only))
+    return _split(whole, _layout_of_file(source, size, source.stat().st_mtime_ns))
 
 
 def _checked(path: Path) -> int | None:
@@ -226,24 +226,24 @@ def _split(whole: Part, layout: _Layout) -> list[Part]:
 
 
 @lru_cache(maxsize=256)
-def _layout_of_file(path: Path, size: int, changed_ns: int, headers_only: bool) -> _Layout:
+def _layout_of_file(path: Path, size: int, changed_ns: int) -> _Layout:
     """As :func:`_layout`; slices of one file ask again and again."""
     try:
         with path.open("rb") as file:
             head = file.read(4)
-            if head not in (b"OggS", b"RIFF") and (head != b"fLaC" or headers_only):
+            if head not in (b"OggS", b"RIFF", b"fLaC"):
                 return _Layout()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _layout(content, headers_only)
+                return _layout(content)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
 
 
-def _layout(content: bytes | mmap.mmap, headers_only: bool) -> _Layout:
+def _layout(content: bytes | mmap.mmap) -> _Layout:
     head = content[:4]
     if head == b"OggS":
         return _ogg_layout(content)
-    if head == b"fLaC" and not headers_only:
+    if head == b"fLaC":
         return _Layout(tuple(sorted({0, *(at for start in _FLAC_STARTS for at in _found(content, start))})))
     return _Layout(tuple(_riff_places(content)) if head == b"RIFF" else (0,))
 
