@@ -117,20 +117,19 @@ def track(container: InputContainer, pick: Pick, name: str, notices: list[Notice
     tracks = list(container.streams.audio)
     if not tracks:
         raise AudioError(f"{name}: has no audio track; give a file with sound")
-    listed = ", ".join(f"{number} ({stream.language})" if stream.language else str(number) for number, stream in enumerate(tracks))
+    listed = [f"{number} ({stream.language})" if stream.language else str(number) for number, stream in enumerate(tracks)]
     if pick.track:
         wanted = pick.track.strip().lower()
         fitting = [s for number, s in enumerate(tracks) if wanted in {str(number), (s.language or "").lower()}]
         if not fitting:
-            raise AudioError(f"{name}: has no audio track {pick.track!r}; choose of these: {listed}")
+            raise AudioError(f"{name}: has no audio track {pick.track!r}; choose of these: {', '.join(listed)}")
     else:
         fitting = tracks
     known = [stream for stream in fitting if stream.codec_context is not None]
     if not known:
         raise AudioError(f"{name}: its sound is of a kind that cannot be decoded, or the file is damaged; {FORMATS_STEP}")
     if len(tracks) > 1 and not pick.track:
-        read = tracks.index(known[0])
-        notices.append(Notice("track", f"has {len(tracks)} audio tracks: {listed}; {read} is read (transcribe --track takes another)"))
+        notices.append(told.tracks(listed, tracks.index(known[0])))
     return known[0]
 
 
@@ -241,11 +240,10 @@ def stretches(
     ]
     notices += [notice for notice in told_of if notice]
     if whole and not part.intact and not any(told_of):
-        notices.append(Notice("damaged", "some of its pages are damaged or missing"))
+        notices.append(told.lost_pages())
     notices += told.of_samples(reading.mixer.opposed, None if reading.scale is None else reading.scale.bits)
     if timeline.jumps:
-        text = f"its time stamps jump to where the file cannot reach, at {timeline.jumps[0]:.2f} s; they are passed over"
-        notices.append(Notice("times", text, timeline.jumps[0]))
+        notices.append(told.jumps(timeline.jumps))
     if reading.ended_early or reading.joined:
         return
     if promised_s is None or timeline.now_s >= min(promised_s, promised_s if end_s is None else end_s) - _SLACK_S:
@@ -254,7 +252,7 @@ def stretches(
         error = CutShortError(part.name, timeline.now_s, promised_s)
         if not keep_cut:
             raise error
-        notices.append(told.cut(error, part.name))
+        notices.append(told.cut(error))
 
 
 def _sought(container: InputContainer, stream: AudioStream, place_s: Seconds) -> bool:

@@ -102,7 +102,7 @@ def stretches(
             if cut is not None and (end_s is None or end_s > cut.found_s + ROUNDING_S):
                 if not keep_cut:
                     raise cut
-                notices.append(told.cut(cut, part.name))
+                notices.append(told.cut(cut))
             if at:
                 found.seek(at)
             most = max(min(round(BLOCK_S * rate), BLOCK_SAMPLES // found.channels), 1)
