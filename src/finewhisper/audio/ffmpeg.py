@@ -168,7 +168,7 @@ def _promised_s(container: InputContainer, stream: AudioStream, part: Part, orig
 
 def _mp3_states_all(part: Part) -> bool:
     """Whether an MP3's table of contents is there and speaks of the whole file, not of the first of several."""
-    found = re.search(rb"(?:Xing|Info)(.{4})(.{8})", head := part.head(), re.DOTALL)
+    found = re.search(rb"(?:Xing|Info)(.{4})(.{8})", head := part.head, re.DOTALL)
     if found is None:
         return b"VBRI" in head
     flags = int.from_bytes(found[1], "big")

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -75,6 +75,7 @@ class Part:
         suffix = "" if self.path is None else self.path.suffix.lower()
         return suffix if suffix.isascii() else ""
 
+    @cached_property
     def head(self) -> bytes:
         """The first kilobytes."""
         with self.open() as stream:
