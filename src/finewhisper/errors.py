@@ -45,10 +45,11 @@ class CutShortError(AudioError):
 
     Attributes:
         found_s: how many seconds of it there are; a slice that ends before can be used.
+        promised_s: how many the header promises; None: it does not say.
     """
 
     def __init__(self, name: str, found_s: float, promised_s: float | None = None) -> None:
-        self.found_s = found_s
+        self.found_s, self.promised_s = found_s, promised_s
         what = "it breaks off in the middle of a page" if promised_s is None else f"its header promises {promised_s:.2f} s"
         super().__init__(
             f"{name}: is cut short: {what}, the data end after {found_s:.2f} s; copy or record it again, or give an end_time before that"

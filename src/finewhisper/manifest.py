@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from finewhisper import audio, json_rows, label_rules
-from finewhisper.audio import ROUNDING_S, Seconds, Waveform
+from finewhisper.audio import ROUNDING_S, Notice, Seconds, Waveform
 from finewhisper.errors import AudioError, CutShortError, ManifestError, UsageError
 from finewhisper.files import atomic_file, given_bytes, is_path, present
 from finewhisper.language import spoken_language
@@ -66,9 +66,9 @@ class Utterance:
             else f"{self.path.stem}@{self.start_s:g}-{'' if self.end_s is None else f'{self.end_s:g}'}"
         )
 
-    def waveform(self) -> Waveform:
-        """Decode the slice. Raises: AudioError."""
-        return audio.read(self.path, self.start_s, self.end_s)
+    def waveform(self, notices: list[Notice] | None = None) -> Waveform:
+        """Decode the slice. What a user should know of it is added to ``notices``. Raises: AudioError."""
+        return audio.read(self.path, self.start_s, self.end_s, notices=notices, keep_cut=False)
 
     def length_s(self) -> Seconds:
         """The slice's length: as stated, else from the times, else from the file's header. Raises: AudioError."""
@@ -161,7 +161,7 @@ def check(
     """
     rows = list(utterances)
     lengths = durations(utterance.path for utterance in rows)
-    decoded = track(in_threads(decoding_fault, rows), "Decoding", len(rows), "clip") if decode else [None] * len(rows)
+    decoded = decoding_faults(rows) if decode else [None] * len(rows)
     problems = []
     for utterance, broken in zip(rows, decoded, strict=True):
         found = faults(utterance, lengths[utterance.path])
@@ -219,13 +219,28 @@ def _duration(path: Path) -> Seconds | AudioError:
         return error
 
 
-def decoding_fault(utterance: Utterance) -> str | None:
-    """What is wrong with an utterance's samples, found by decoding all of them."""
+def decoding_faults(utterances: Sequence[Utterance]) -> list[str | None]:
+    """What is wrong with the samples of each utterance, found by decoding all of them, with a bar; notices of the others are told."""
+    results = list(track(in_threads(_decoded, utterances), "Decoding", len(utterances), "clip"))
+    tell_notices((utterance, notices) for utterance, (fault, notices) in zip(utterances, results, strict=True) if fault is None)
+    return [fault for fault, _ in results]
+
+
+def _decoded(utterance: Utterance) -> tuple[str | None, list[Notice]]:
+    """What is wrong with an utterance's samples, and what was noticed in reading them."""
+    notices: list[Notice] = []
     try:
-        waveform = utterance.waveform()
+        waveform = utterance.waveform(notices)
     except AudioError as error:
-        return str(error)
-    return unheard(utterance, waveform)
+        return str(error), []
+    return unheard(utterance, waveform), notices
+
+
+def tell_notices(noticed: Iterable[tuple[Utterance, Sequence[Notice]]]) -> None:
+    """Print what was noticed in reading utterances, counted; that a clip without speech is silent is no news."""
+    found = [(utterance.path, notice) for utterance, notices in noticed for notice in notices if notice.kind != "quiet"]
+    for line in audio.counted(found):
+        note(line)
 
 
 def unheard(utterance: Utterance, waveform: Waveform) -> str | None:

@@ -57,6 +57,50 @@ _CHINESE = {
     "base and result are compared on it.": (
         "没有任何数据能显示模型忘记了什么。请用 --keep 指定不能变差的语音，例如其他人的声音或其他语言：届时会在其上比较基础模型和结果。"
     ),
+    # of recordings: what is wrong with them but does not prevent their use
+    "is digital silence: every sample is zero": "是数字静音：所有采样均为零",
+    "is hardly audible: its highest peak is {peak_db:.0f} dB of full scale": "几乎听不见：最高峰值仅为满量程的 {peak_db:.0f} dB",
+    "is cut short: it breaks off in the middle of a page, the data end after {found_s:.2f} s": (
+        "不完整：在一页中间中断，数据到 {found_s:.2f} 秒为止"
+    ),
+    "is cut short: its header promises {promised_s:.2f} s, the data end after {found_s:.2f} s": (
+        "不完整：文件头声明 {promised_s:.2f} 秒，数据到 {found_s:.2f} 秒为止"
+    ),
+    "1 damaged packet is skipped": "已跳过 1 个损坏的数据包",
+    "{count} damaged packets are skipped": "已跳过 {count} 个损坏的数据包",
+    "1 damaged page is read as far as possible": "1 个损坏的页已尽量读取",
+    "{count} damaged pages are read as far as possible": "{count} 个损坏的页已尽量读取",
+    "some of its pages are damaged or missing": "有些页已损坏或丢失",
+    "{some}, at {places}": "{some}，位于 {places}",
+    "{at_s:.2f} s": "{at_s:.2f} 秒",
+    " and {count} more": " 等另外 {count} 处",
+    "{length_s:.2f} s at {at_s:.2f} s": "{at_s:.2f} 秒处 {length_s:.2f} 秒",
+    "a hole in its time stamps is read as silence: {places}": "时间戳有 1 处空缺，按静音读取：{places}",
+    "{count} holes in its time stamps are read as silence: {places}": "时间戳有 {count} 处空缺，按静音读取：{places}",
+    "its time stamps jump to where the file cannot reach, at {at_s:.2f} s; they are passed over": (
+        "时间戳在 {at_s:.2f} 秒处跳到文件不可能达到的位置，已忽略"
+    ),
+    "{count} files are joined in it, and read one after the other": "其中拼接了 {count} 个文件，已依次读取",
+    "has {count} audio tracks: {listed}; {read} is read (transcribe --track takes another)": (
+        "有 {count} 条音轨：{listed}；读取的是 {read}（用 transcribe --track 选择其他音轨）"
+    ),
+    "its two channels are in opposite phase, and their mean is silence: the first one is read alone": (
+        "两个声道反相，平均后为静音：只读取第一个声道"
+    ),
+    "its floating-point samples are as large as {bits}-bit integers, and are scaled to full scale": (
+        "浮点采样的数值与 {bits} 位整数一样大，已缩放到满量程"
+    ),
+    "{notice} (in the part from {offset_s:.2f} s)": "{notice}（在从 {offset_s:.2f} 秒开始的部分中）",
+    "clips with {what}: {count}; the first is {path}: {notice}": "{what}的语音：{count} 段；第一段是 {path}：{notice}",
+    "a cut end": "结尾不完整",
+    "damaged packets": "有损坏数据包",
+    "holes in their time stamps": "时间戳有空缺",
+    "time stamps that are passed over": "时间戳被忽略",
+    "several files in one": "由多个文件拼接",
+    "samples that are scaled": "采样被缩放",
+    "channels in opposite phase": "声道反相",
+    "several audio tracks": "有多条音轨",
+    "hardly anything to hear": "几乎没有声音",
     # of the bars that evaluate and finetune show
     "checking": "检查",
     "transcribing": "转写",

@@ -22,7 +22,7 @@ from finewhisper.audio.constants import (
     Waveform,
 )
 from finewhisper.audio.decode import blocks, channels, duration, encode_mp3, read
-from finewhisper.audio.notices import Notice, unheard
+from finewhisper.audio.notices import Notice, counted, unheard
 from finewhisper.audio.sources import Pick, Source, is_pipe
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Waveform",
     "blocks",
     "channels",
+    "counted",
     "duration",
     "encode_mp3",
     "from_array",

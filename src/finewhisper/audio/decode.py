@@ -11,9 +11,10 @@ import soundfile
 import soxr
 
 from finewhisper.audio import ffmpeg, soundfiles, sources
+from finewhisper.audio import notices as told
 from finewhisper.audio.constants import ROUNDING_S, SAMPLE_RATE, Seconds, Waveform
 from finewhisper.audio.ffmpeg import Stretch
-from finewhisper.audio.notices import Notice, peak, too_quiet
+from finewhisper.audio.notices import Notice
 from finewhisper.audio.sources import Part, Pick, Source
 from finewhisper.errors import AudioError
 from finewhisper.resampling import Converter, are_numbers
@@ -23,28 +24,36 @@ _ANY = Pick()
 
 
 def read(
-    source: Source, start_s: Seconds = 0.0, end_s: Seconds | None = None, *, pick: Pick = _ANY, notices: list[Notice] | None = None
+    source: Source,
+    start_s: Seconds = 0.0,
+    end_s: Seconds | None = None,
+    *,
+    pick: Pick = _ANY,
+    notices: list[Notice] | None = None,
+    keep_cut: bool | None = None,
 ) -> Waveform:
     """Decode a file, its bytes or an open binary stream, or the slice ``start_s`` … ``end_s`` of it.
 
     Args:
         pick: which sound of the file is wanted.
-        notices: what a user should know of the recording is added here, and a file that was cut short is read as far as it goes; None:
-            a cut file is refused where the slice reaches its end.
+        notices: what a user should know of the recording is added here.
+        keep_cut: read a file that was cut short as far as it goes; False: refuse it where the slice reaches its end; None: keep it
+            where ``notices`` tell of it.
 
     Returns:
         float32 samples at 16 kHz, channels averaged, shape (samples,).
 
     Raises:
         AudioError: the source is missing, empty, damaged throughout, not audio, or ends before the slice does.
-        CutShortError: it ends before its header says, and ``notices`` is None.
+        CutShortError: it ends before its header says, and is not to be kept.
     """
     converter: Converter | None = None
     pieces: list[Waveform] = []
-    told = list[Notice]() if notices is None else notices
+    heard = list[Notice]() if notices is None else notices
+    keep_cut = notices is not None if keep_cut is None else keep_cut
     first_s = 0.0
     name = _name(source)
-    for at_s, samples, rate in _stretches(source, start_s, end_s, pick, told, keep_cut=notices is not None):
+    for at_s, samples, rate in _stretches(source, start_s, end_s, pick, heard, keep_cut=keep_cut):
         if converter is None:
             converter, first_s = Converter(rate), at_s
         pieces.append(converter.samples(samples, rate))
@@ -60,8 +69,7 @@ def read(
         ends_s = start_s + len(found) / rate
         raise AudioError(f"{name}: ends at {ends_s:.2f} s, before the slice from {start_s:g} s to {end_s:g} s does; correct its times")
     waveform = found if rate == SAMPLE_RATE else soxr.resample(found, rate, SAMPLE_RATE)
-    if quiet := too_quiet(peak(waveform)):
-        told.append(Notice("quiet", quiet))
+    heard += told.quiet(told.peak(waveform))
     return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
@@ -77,34 +85,31 @@ def blocks(source: Source, *, pick: Pick = _ANY, notices: list[Notice] | None = 
     Raises:
         AudioError, CutShortError: as :func:`read`, but a fault in the middle of the file shows only when its piece is due.
     """
-    converter, pieces, waiting, highest, heard = Converter(SAMPLE_RATE), list[Waveform](), 0, 0.0, False
-    told = list[Notice]() if notices is None else notices
-    for _, samples, rate in _stretches(source, 0.0, None, pick, told, keep_cut=notices is not None):
+    converter, pieces, waiting, highest, any_came = Converter(SAMPLE_RATE), list[Waveform](), 0, 0.0, False
+    heard = list[Notice]() if notices is None else notices
+    for _, samples, rate in _stretches(source, 0.0, None, pick, heard, keep_cut=notices is not None):
         pieces.append(converter.samples(samples, rate))
         waiting += len(pieces[-1])
         if waiting >= soundfiles.BLOCK_S * SAMPLE_RATE:
             block = np.concatenate(pieces)
-            highest, heard, pieces, waiting = max(highest, peak(block)), True, [], 0
+            highest, any_came, pieces, waiting = max(highest, told.peak(block)), True, [], 0
             yield block
     block = np.concatenate([*pieces, converter.rest()])
-    if quiet := too_quiet(max(highest, peak(block))):
-        told.append(Notice("quiet", quiet))
+    heard += told.quiet(max(highest, told.peak(block)))
     if len(block):
         yield block
-    elif not heard:
+    elif not any_came:
         raise _no_samples(_name(source))
 
 
 def duration(path: Path | str) -> Seconds:
     """How long the file is, from its header where that says so, else from its packets.
 
-    Of joined FLAC files only the first is counted: to find the others the whole file would have to be read.
-
     Raises:
         AudioError: as :func:`read`; and it is a pipe.
         CutShortError: it ends before its header says, where that shows without decoding (WAV, AIFF, OGG).
     """
-    length_s = sum(_length_s(part) for part in sources.parts(path, headers_only=True))
+    length_s = sum(_length_s(part) for part in sources.parts(path, again=True))
     if length_s <= 0:
         raise _no_samples(str(path))
     return length_s
@@ -112,7 +117,7 @@ def duration(path: Path | str) -> Seconds:
 
 def channels(source: Source, *, pick: Pick = _ANY) -> int:
     """How many channels the sound has. Raises: AudioError."""
-    part = sources.parts(source, headers_only=not isinstance(source, (Path, str)) or not sources.is_pipe(Path(source)))[0]
+    part = sources.parts(source)[0]
     if _for_libsndfile(part, pick):
         try:
             return soundfiles.channels(part)
@@ -134,7 +139,7 @@ def _stretches(
     """Mono samples in order and without holes, at their own rates, from ``start_s`` or shortly before on; joined files in turn."""
     parts = sources.parts(source)
     if len(parts) > 1:
-        notices.append(Notice("joined", f"{len(parts)} files are joined in it, and read one after the other"))
+        notices.append(told.joined(len(parts)))
     offset_s = 0.0
     for part in parts:
         first_s, last_s = max(start_s - offset_s, 0.0), None if end_s is None else end_s - offset_s
@@ -151,7 +156,7 @@ def _stretches(
                 raise AudioError(f"{part.name}: holds samples that are not numbers (NaN or infinity); convert or record it again")
             length_s = at_s + len(samples) / rate
             yield offset_s + at_s, samples, rate
-        notices[before:] = [_later(notice, offset_s) for notice in notices[before:]]
+        notices[before:] = [told.later(notice, offset_s) for notice in notices[before:]]
         offset_s += length_s
 
 
@@ -187,14 +192,6 @@ def _length_s(part: Part) -> Seconds:
         except soundfiles.UnreadableError:
             pass  # FFmpeg may know it; if not, its error is the one to show
     return ffmpeg.length_s(part)
-
-
-def _later(notice: Notice, offset_s: Seconds) -> Notice:
-    return (
-        notice
-        if not offset_s or notice.at_s is None
-        else Notice(notice.kind, f"{notice.text} (in the part from {offset_s:.2f} s)", notice.at_s + offset_s)
-    )
 
 
 def _odd(rate: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from finewhisper.audio import notices as told
 from finewhisper.audio.constants import Seconds, Waveform
 from finewhisper.audio.notices import Notice
-from finewhisper.audio.sources import Part, Pick
+from finewhisper.audio.sources import CHECKSUM_AT, Part, Pick
 from finewhisper.audio.timeline import Timeline
 from finewhisper.errors import AudioError, CutShortError
 from finewhisper.resampling import FloatScale, Mixer, are_numbers
@@ -117,20 +117,19 @@ def track(container: InputContainer, pick: Pick, name: str, notices: list[Notice
     tracks = list(container.streams.audio)
     if not tracks:
         raise AudioError(f"{name}: has no audio track; give a file with sound")
-    listed = ", ".join(f"{number} ({stream.language})" if stream.language else str(number) for number, stream in enumerate(tracks))
+    listed = [f"{number} ({stream.language})" if stream.language else str(number) for number, stream in enumerate(tracks)]
     if pick.track:
         wanted = pick.track.strip().lower()
         fitting = [s for number, s in enumerate(tracks) if wanted in {str(number), (s.language or "").lower()}]
         if not fitting:
-            raise AudioError(f"{name}: has no audio track {pick.track!r}; choose of these: {listed}")
+            raise AudioError(f"{name}: has no audio track {pick.track!r}; choose of these: {', '.join(listed)}")
     else:
         fitting = tracks
     known = [stream for stream in fitting if stream.codec_context is not None]
     if not known:
         raise AudioError(f"{name}: its sound is of a kind that cannot be decoded, or the file is damaged; {FORMATS_STEP}")
     if len(tracks) > 1 and not pick.track:
-        read = tracks.index(known[0])
-        notices.append(Notice("track", f"has {len(tracks)} audio tracks: {listed}; {read} is read (transcribe --track takes another)"))
+        notices.append(told.tracks(listed, tracks.index(known[0])))
     return known[0]
 
 
@@ -138,10 +137,11 @@ def _start_s(stream: Any) -> Seconds:
     return float((stream.start_time or 0) * (stream.time_base or 0))
 
 
-def _origin_s(container: InputContainer, stream: AudioStream) -> Seconds:
+def _origin_s(container: InputContainer, stream: AudioStream, part: Part) -> Seconds:
     """The time stamp at which the file begins.
 
-    Sound that starts later than the picture, or later than zero where the container counts from there, starts late.
+    Sound that starts later than the picture, or later than zero where the container counts from there, starts late; so does that of an
+    Ogg file whose first pages are lost.
     """
     from av.stream import Disposition
 
@@ -149,7 +149,7 @@ def _origin_s(container: InputContainer, stream: AudioStream) -> Seconds:
     timed = [*container.streams.video, *container.streams.audio]
     starts = [_start_s(other) for other in timed if other.start_time is not None and not other.disposition & Disposition.attached_pic]
     first_s = min([own_s, *starts])
-    if container.format.name in _FROM_ZERO and 0 <= first_s <= _LATEST_START_S:
+    if (container.format.name in _FROM_ZERO or not part.intact) and 0 <= first_s <= _LATEST_START_S:
         first_s = 0.0
     return own_s if own_s - first_s < _SNAP_S else first_s
 
@@ -159,7 +159,8 @@ def _promised_s(container: InputContainer, stream: AudioStream, part: Part, orig
     if container.format.name not in _STATING or (container.format.name == "mp3" and not _mp3_states_all(part)):
         return None
     if stream.duration and stream.time_base:
-        return _start_s(stream) + float(stream.duration * stream.time_base) - origin_s
+        in_ogg = container.format.name == "ogg" and stream.codec_context.name in ("opus", "libopus")  # there the "duration" is the end
+        return (0.0 if in_ogg else _start_s(stream)) + float(stream.duration * stream.time_base) - origin_s
     if container.duration and len(container.streams) == 1:  # WebM states one length for the file, that of its longest track
         return container.duration / _AV_TIME_BASE - origin_s
     return None
@@ -167,7 +168,7 @@ def _promised_s(container: InputContainer, stream: AudioStream, part: Part, orig
 
 def _mp3_states_all(part: Part) -> bool:
     """Whether an MP3's table of contents is there and speaks of the whole file, not of the first of several."""
-    found = re.search(rb"(?:Xing|Info)(.{4})(.{8})", head := part.head(), re.DOTALL)
+    found = re.search(rb"(?:Xing|Info)(.{4})(.{8})", head := part.head, re.DOTALL)
     if found is None:
         return b"VBRI" in head
     flags = int.from_bytes(found[1], "big")
@@ -183,7 +184,7 @@ def length_s(part: Part) -> Seconds:
 
     with opened(part) as container:
         stream = track(container, Pick(), part.name, [])
-        origin_s = _origin_s(container, stream)
+        origin_s = _origin_s(container, stream, part)
         promised_s = _promised_s(container, stream, part, origin_s)
         if promised_s is not None:
             return promised_s
@@ -219,7 +220,7 @@ def stretches(
     """
     with opened(part) as container:
         stream = track(container, pick, part.name, notices)
-        origin_s = _origin_s(container, stream)
+        origin_s = _origin_s(container, stream, part)
         promised_s = _promised_s(container, stream, part, origin_s)
         sought = start_s > _SEEK_MARGIN_S
         if sought and not _sought(container, stream, origin_s + start_s - _SEEK_MARGIN_S):
@@ -231,19 +232,27 @@ def stretches(
         yield from stretches(part, 0.0, end_s, pick, notices, keep_cut=keep_cut)
         return
     timeline = reading.timeline
-    told_of = [timeline.holes and told.holes(timeline.holes), reading.damaged and told.damaged(reading.damaged)]
+    whole = not (reading.ended_early or sought)
+    told_of = [
+        timeline.holes and told.holes(timeline.holes),
+        reading.pages and told.pages(reading.pages),
+        reading.damaged and told.damaged(reading.damaged),
+    ]
     notices += [notice for notice in told_of if notice]
+    if whole and not part.intact and not any(told_of):
+        notices.append(told.lost_pages())
     notices += told.of_samples(reading.mixer.opposed, None if reading.scale is None else reading.scale.bits)
     if timeline.jumps:
-        text = f"its time stamps jump to where the file cannot reach, at {timeline.jumps[0]:.2f} s; they are passed over"
-        notices.append(Notice("times", text, timeline.jumps[0]))
-    if reading.ended_early or promised_s is None or reading.joined:
+        notices.append(told.jumps(timeline.jumps))
+    if reading.ended_early or reading.joined:
         return
-    if timeline.now_s < min(promised_s, promised_s if end_s is None else end_s) - _SLACK_S:
+    if promised_s is None or timeline.now_s >= min(promised_s, promised_s if end_s is None else end_s) - _SLACK_S:
+        promised_s = None
+    if promised_s is not None or not part.ended:
         error = CutShortError(part.name, timeline.now_s, promised_s)
         if not keep_cut:
             raise error
-        notices.append(Notice("cut", f"is cut short: its header promises {promised_s:.2f} s, the data end here", timeline.now_s))
+        notices.append(told.cut(error))
 
 
 def _sought(container: InputContainer, stream: AudioStream, place_s: Seconds) -> bool:
@@ -281,8 +290,9 @@ class _Reading:
         promised_s: Seconds | None,
     ) -> None:
         self.container, self.stream, self.part, self.origin_s, self.promised_s = container, stream, part, origin_s, promised_s
-        self.timeline = Timeline(first_s, part.size, None if promised_s is None else promised_s + _SLACK_S)
+        self.timeline = Timeline(first_s, part.size, None if promised_s is None else promised_s + _SLACK_S, begun=not part.intact)
         self.damaged: list[Seconds] = []
+        self.pages: list[Seconds] = []  #: that were repaired
         self.frames = 0
         self.joined = False  #: of parts with different rates or clocks: no header then tells how long all of it is
         self.ended_early = False  #: at the end of the slice
@@ -291,6 +301,7 @@ class _Reading:
         self._sought = sought
         self._bytes = 0  # of the packets that were decoded
         self._rate: int | None = None
+        self._repaired = {place - CHECKSUM_AT - part.first for place, _ in part.repairs}
 
     def stretches(self, end_s: Seconds | None) -> Iterator[Stretch]:
         held: list[Stretch] = []  # what lies beyond the end that the header states: the padding of the last frame, unless there is more
@@ -307,6 +318,9 @@ class _Reading:
         for at_s, samples, rate in _merged(held):
             limit = max(round(((self.promised_s or 0.0) - at_s) * rate), 0) if padded else len(samples)
             yield at_s, samples[:limit], rate
+        if padded and not self.part.intact and self._rate is not None and not self.ended_early:  # pages at the end are lost
+            at_s = self.timeline.now_s
+            yield at_s, np.zeros(round(self.timeline.place(self.promised_s, 0.0) * self._rate), np.float32), self._rate
 
     def _placed(self, frame: AudioFrame) -> Iterator[Stretch]:
         rate = frame.sample_rate
@@ -344,6 +358,9 @@ class _Reading:
 
         reason: av.FFmpegError | None = None
         for packet in self._packets():
+            if packet.pos in self._repaired:
+                self._repaired.remove(packet.pos)
+                self.pages.append(self.timeline.now_s)
             try:
                 yield from packet.decode()
                 self._bytes += packet.size

@@ -46,7 +46,7 @@ def fits(part: Part) -> bool:
     Its own formats only, Ogg only where all pages are there, as it passes over missing ones without a word, and nothing named .raw, which
     soundfile takes for samples without a header whatever it holds.
     """
-    return part.intact and part.suffix != ".raw" and part.head().startswith(_MAGIC)
+    return part.intact and part.suffix != ".raw" and part.head.startswith(_MAGIC)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def stretches(
             if cut is not None and (end_s is None or end_s > cut.found_s + ROUNDING_S):
                 if not keep_cut:
                     raise cut
-                notices.append(Notice("cut", str(cut).removeprefix(f"{part.name}: ").partition(";")[0], cut.found_s))
+                notices.append(told.cut(cut))
             if at:
                 found.seek(at)
             most = max(min(round(BLOCK_S * rate), BLOCK_SAMPLES // found.channels), 1)
@@ -124,7 +124,7 @@ def _cut(part: Part, found: Any) -> CutShortError | None:
     if found.format == "OGG":
         return None if part.ended else CutShortError(part.name, length_s)
     promised_s = None
-    if found.format == "NIST" and (stated := re.search(rb"sample_count -i (\d{1,15})\b", part.head())):
+    if found.format == "NIST" and (stated := re.search(rb"sample_count -i (\d{1,15})\b", part.head)):
         promised_s = int(stated[1]) / found.samplerate
     elif chunk := _SIZES.get(found.format):
         sizes = re.search(rf"^\s*{chunk}\s*: (\d+) \(should be (\d+)\)", found.extra_info, re.MULTILINE)

@@ -22,6 +22,7 @@ class Timeline:
         now_s: the time of what comes first, from the file's beginning.
         size: of the file in bytes, which bounds how long it may be.
         promised_s: where its header says that it ends; None: it does not.
+        begun: whether something should come at once: a late start is a hole then.
 
     Attributes:
         now_s: the end of what has been placed.
@@ -30,13 +31,13 @@ class Timeline:
         anew: whether stamps began again, so that no header tells how long all of it is.
     """
 
-    def __init__(self, now_s: Seconds, size: int, promised_s: Seconds | None = None) -> None:
+    def __init__(self, now_s: Seconds, size: int, promised_s: Seconds | None = None, *, begun: bool = False) -> None:
         self.now_s = now_s
         self.holes: list[tuple[Seconds, Seconds]] = []
         self.jumps: list[Seconds] = []
         self.anew = False
         self._offset_s: Seconds = 0.0
-        self._skipped = self._begun = False
+        self._skipped, self._begun = False, begun
         plausible_s = max(size / _LEAST_BYTES_PER_S, _ALWAYS_S)
         self._latest_s = plausible_s if promised_s is None else min(plausible_s, promised_s)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _LEAST, _RATIO = 100_000_000, 100  # bytes, and times the archive's size
 _DEEPEST = 2
+_XZ_MEMORY = 1 << 28  # bytes; xz -9 needs 65 MiB
 _DESCRIBING = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
 _LONGEST_DESCRIPTION = 1 << 20
 
@@ -117,7 +118,7 @@ def extract_stream(
     count = 0
     if depth > _DEEPEST:
         raise CorpusError(f"{name}: is an archive in an archive in an archive; that is no corpus, so it is refused")
-    with _damage(name), _decompressed(stream) as decompressed, _tar(counted := _Counted(decompressed, budget, name)) as tar:
+    with _damage(name), _decompressed(stream, name) as decompressed, _tar(counted := _Counted(decompressed, budget, name)) as tar:
         for member in tar:
             target = wanted(member.name)
             if target is None or member.isdir():
@@ -141,14 +142,52 @@ def _tar(content: _Counted) -> tarfile.TarFile:
     return tarfile.open(fileobj=content, mode="r|", tarinfo=_Member)  # type: ignore[call-overload,no-any-return]
 
 
-def _decompressed(stream: BufferedReader) -> BufferedIOBase:
+def _decompressed(stream: BufferedReader, name: str) -> BufferedIOBase:
     """The stream's content by its first bytes. tarfile could do this, but it compares no checksum in doing so."""
     head = stream.peek(6)
     if head.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=stream)
     if head.startswith(b"BZh"):
         return bz2.BZ2File(stream)
-    return lzma.LZMAFile(stream) if head.startswith(b"\xfd7zXZ") else stream
+    return _Xz(stream, name) if head.startswith(b"\xfd7zXZ") else stream
+
+
+class _Xz(BufferedIOBase):
+    """The content of an xz file. Python's own reader allots what the header asks for, up to 4 GB for a file of a kilobyte.
+
+    Raises:
+        CorpusError: from ``read``: the file asks for too much memory.
+    """
+
+    def __init__(self, stream: BufferedReader, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._decoder = self._fresh()
+
+    @staticmethod
+    def _fresh() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+        content = b""
+        while not content:
+            packed = self._stream.read(1 << 16) if self._decoder.needs_input else b""
+            if self._decoder.eof:  # another one may follow, after zeros
+                packed = (self._decoder.unused_data or self._stream.read(1 << 16)).lstrip(b"\0")
+                if not packed:
+                    return b""
+                self._decoder = self._fresh()
+            elif self._decoder.needs_input and not packed:
+                raise EOFError("the end is missing")
+            try:
+                content = self._decoder.decompress(packed, -1 if size is None else size)
+            except lzma.LZMAError as error:
+                if "Memory" not in str(error):
+                    raise
+                raise CorpusError(
+                    f"{self._name}: needs more than {_XZ_MEMORY >> 20} MiB of memory to unpack; pack it again with xz -9 or less"
+                ) from error
+        return content
 
 
 @contextmanager

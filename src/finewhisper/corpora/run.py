@@ -14,7 +14,6 @@ from finewhisper.corpora.result import Prepared, prepared_before, state, write
 from finewhisper.corpora.splits import split
 from finewhisper.errors import AudioError, CorpusError
 from finewhisper.findings import Named
-from finewhisper.progress import in_threads, track
 
 CORPORA = {
     "aishell": Recipe(aishell.fetch, aishell.read),
@@ -92,5 +91,5 @@ def _usable(corpus: Corpus, config: PrepareConfig) -> tuple[list[Clip], list[Lef
 
 def _broken(clips: Sequence[Clip]) -> dict[int, list[str]]:
     """The clips that cannot be decoded to their end, by position."""
-    faults = track(in_threads(manifest.decoding_fault, [clip.utterance for clip in clips]), "Decoding", len(clips), "clip")
+    faults = manifest.decoding_faults([clip.utterance for clip in clips])
     return {index: [fault] for index, fault in enumerate(faults) if fault is not None}

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from finewhisper import findings
-from finewhisper.audio import SAMPLE_RATE
+from finewhisper.audio import SAMPLE_RATE, Notice
 from finewhisper.errors import AudioError
 from finewhisper.findings import Finding
-from finewhisper.manifest import Utterance, unheard
+from finewhisper.manifest import Utterance, tell_notices, unheard
 from finewhisper.progress import in_threads, track
 
 
@@ -21,22 +21,25 @@ def measure(utterances: Sequence[Utterance], manifest: Path) -> tuple[list[Utter
     Returns:
         the utterances that can be decoded, with the durations found, and one sentence ``manifest:line: …`` for each of the others.
     """
-    usable, problems, unheard = [], [], []
+    usable, problems, unheard, noticed = [], [], [], []
     for result in track(in_threads(partial(_measured, manifest=manifest), utterances), "checking", len(utterances), "clip"):
         if isinstance(result, str):
             problems.append(result)
         else:
-            utterance, silence = result
+            utterance, silence, notices = result
             usable.append(utterance)
+            noticed.append((utterance, notices))
             unheard += [Finding("silence", f"{manifest}:{utterance.line}", silence)] if silence else []
     findings.tell(unheard)
+    tell_notices(noticed)
     return usable, problems
 
 
-def _measured(utterance: Utterance, manifest: Path) -> tuple[Utterance, str | None] | str:
-    """The utterance with its duration, and that nothing can be heard in it; or what is wrong with it."""
+def _measured(utterance: Utterance, manifest: Path) -> tuple[Utterance, str | None, list[Notice]] | str:
+    """The utterance with its duration, that nothing can be heard in it, and what was noticed; or what is wrong with it."""
+    notices: list[Notice] = []
     try:
-        waveform = utterance.waveform()
+        waveform = utterance.waveform(notices)
     except AudioError as error:
         return f"{manifest}:{utterance.line}: {error}"
-    return replace(utterance, duration_s=len(waveform) / SAMPLE_RATE), unheard(utterance, waveform)
+    return replace(utterance, duration_s=len(waveform) / SAMPLE_RATE), unheard(utterance, waveform), notices

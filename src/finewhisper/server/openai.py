@@ -22,7 +22,7 @@ from finewhisper.server.service import Service, Wish
 from finewhisper.server.streams import streamed
 from finewhisper.server.uploads import received
 from finewhisper.transcript import Segment, Task, Transcript, joint, written_language
-from finewhisper.transcript.writers import srt, vtt
+from finewhisper.transcript.writers import noticed, srt, vtt
 from finewhisper.transcription.finishing import compression_ratio
 
 #: The types of subtitles.
@@ -121,14 +121,15 @@ async def _heard(request: Request, service: Service, kind: type[TranslationOptio
 
 async def _events(parts: AsyncIterator[Transcript], task: Task) -> AsyncGenerator[bytes, None]:
     """A delta for each segment; joined they are the text, which comes last."""
-    text, duration_s = "", 0.0
+    text, duration_s, notices = "", 0.0, dict[str, Any]()
     async for part in parts:
+        notices = noticed(part)
         duration_s = part.duration_s
         for segment in part.segments:
             delta = (joint(segment.text, written_language(part.language, task) or "") if text else "") + segment.text
             text += delta
             yield _event({"type": "transcript.text.delta", "delta": delta})
-    yield _event({"type": "transcript.text.done", "text": text, "usage": _usage(duration_s)})
+    yield _event({"type": "transcript.text.done", "text": text, "usage": _usage(duration_s)} | notices)
 
 
 def _event(content: dict[str, Any]) -> bytes:
@@ -140,12 +141,7 @@ def _usage(duration_s: float) -> dict[str, Any]:
 
 
 def _json(heard: Transcript, options: TranslationOptions, task: Task) -> Response:
-    return JSONResponse({"text": heard.text, "usage": _usage(heard.duration_s)} | _notices(heard))
-
-
-def _notices(heard: Transcript) -> dict[str, Any]:
-    """What the client should know of its recording, where there is anything; OpenAI's API has no place for it."""
-    return {"notices": list(heard.notices)} if heard.notices else {}
+    return JSONResponse({"text": heard.text, "usage": _usage(heard.duration_s)} | noticed(heard))
 
 
 def _verbose(heard: Transcript, options: TranslationOptions, task: Task) -> Response:
@@ -157,14 +153,12 @@ def _verbose(heard: Transcript, options: TranslationOptions, task: Task) -> Resp
         "text": heard.text,
         "usage": _usage(heard.duration_s),
     }
-    if heard.notices:
-        content["notices"] = list(heard.notices)
     if "segment" in wanted or "word" not in wanted:
         content["segments"] = [_segment(number, segment, options) for number, segment in enumerate(heard.segments)]
     if "word" in wanted:
         words = [word for segment in heard.segments for word in segment.words]
         content["words"] = [{"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)} for word in words]
-    return JSONResponse(content | _notices(heard))
+    return JSONResponse(content | noticed(heard))
 
 
 def _segment(number: int, segment: Segment, options: TranslationOptions) -> dict[str, Any]:

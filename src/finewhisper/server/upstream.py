@@ -18,6 +18,7 @@ from finewhisper.server.service import Service, Wish
 from finewhisper.server.streams import streamed
 from finewhisper.server.uploads import received
 from finewhisper.transcript import Segment, Task, Transcript
+from finewhisper.transcript.writers import noticed
 
 
 class UpstreamOptions(DecodingOptions):
@@ -60,7 +61,7 @@ def routes(service: Service) -> APIRouter:
             async with received(request, service.config, "audio") as upload:
                 wish = upload.options(UpstreamOptions).wish()
                 heard = await while_connected(request, service.transcript(upload.path, wish))
-        return {"results": [_result(segment) for segment in heard.segments], "text": heard.text, "code": 0}
+        return {"results": [_result(segment) for segment in heard.segments], "text": heard.text, "code": 0} | noticed(heard)
 
     @router.post(
         "/recognition_stream",
@@ -82,9 +83,14 @@ def routes(service: Service) -> APIRouter:
 
 
 async def _lines(parts: AsyncIterator[Transcript]) -> AsyncGenerator[bytes, None]:
+    """A line for each segment; and one without text at the end, where there is something that the client should know of its recording."""
+    part: Transcript | None = None
     async for part in parts:
         for segment in part.segments:
             yield _line(_result(segment) | {"language": part.language})
+    if part is not None and part.notices:
+        end = Segment("", part.duration_s, part.duration_s)
+        yield _line(_result(end) | {"language": part.language} | noticed(part))
 
 
 def _result(segment: Segment) -> dict[str, Any]:

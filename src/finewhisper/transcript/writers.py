@@ -92,9 +92,13 @@ def as_json(transcript: Transcript, layout: Layout = PLAIN) -> str:
         "duration": round(transcript.duration_s, 3),
         "text": transcript.text,
         "segments": [_segment(number, segment) for number, segment in enumerate(transcript.segments)],
-        "notices": list(transcript.notices) or None,
-    }
+    } | noticed(transcript)
     return json.dumps({key: value for key, value in content.items() if value is not None}, ensure_ascii=False, indent=2) + "\n"
+
+
+def noticed(transcript: Transcript) -> dict[str, Any]:
+    """What a user should know of the recording, as JSON has it; nothing where there is nothing."""
+    return {"notices": list(transcript.notices)} if transcript.notices else {}
 
 
 #: The formats by the ending of their files.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,31 @@ def test_a_header_of_megabytes_is_damage(tmp_path: Path) -> None:
     archive = pack(tmp_path / "long.tgz", (special("././@LongLink", tarfile.GNUTYPE_LONGNAME)[0], b"x" * 5_000_000), file("a"))
     with pytest.raises(CorpusError, match="a header of 5,000,000 bytes"):
         extract(archive, tmp_path / "out")
+
+
+def test_an_xz_archive_is_read_whole_and_may_be_joined(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for info, content in (file("a.wav", b"a" * 100_000), file("b.wav", b"b" * 300_000)):
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    plain = packed.getvalue()
+    content = lzma.compress(plain[:150_000], preset=9) + bytes(8) + lzma.compress(plain[150_000:])
+    (tmp_path / "a.tar.xz").write_bytes(content)
+    assert extract(tmp_path / "a.tar.xz", tmp_path / "out") == 2
+    assert (tmp_path / "out" / "b.wav").read_bytes() == b"b" * 300_000
+    for fault in (content[:-20], content[:-40] + bytes(20) + content[-20:]):
+        (tmp_path / "a.tar.xz").write_bytes(fault)
+        with pytest.raises(CorpusError, match=r"a\.tar\.xz: is damaged or cut short"):
+            extract(tmp_path / "a.tar.xz", tmp_path / "again")
+
+
+def test_an_xz_archive_that_asks_for_all_memory_is_refused(tmp_path: Path) -> None:
+    """The header of its block, in which the dictionary's size is one byte, has a checksum of its own."""
+    content = bytearray(lzma.compress(b"x" * 1000))
+    assert content[12:18] == b"\x02\x00\x21\x01\x16\x00"
+    content[16] = 40  # 4 GiB
+    content[20:24] = zlib.crc32(content[12:20]).to_bytes(4, "little")
+    (tmp_path / "bomb.tar.xz").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"bomb\.tar\.xz: needs more than 256 MiB of memory"):
+        extract(tmp_path / "bomb.tar.xz", tmp_path / "out")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,28 @@ def test_the_forms_of_a_table(folder: Path, tmp_path: Path, name: str, content: 
     assert {key: row.sentence.strip('"') for key, row in found.items()} == {"0.wav": "Well, yes.", "1.wav": "No"}
     assert {row.language for row in found.values()} == {"en"}
     assert (found["0.wav"].duration_s, found["1.wav"].duration_s) == (1.0, 2.0)
+
+
+ODD_NAMES = ["two  words .wav", "-m.wav", "🎤[1].wav", "%s{0}'\"$x.wav", "two\nlines.wav", os.fsdecode("你好.wav".encode("gbk"))]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not take such names")
+@pytest.mark.parametrize(("table", "names"), [("metadata.csv", ODD_NAMES[:-2]), ("metadata.jsonl", ODD_NAMES)])
+def test_names_of_any_bytes(tmp_path: Path, clip: MakeClip, table: str, names: list[str]) -> None:
+    """A CSV table has no place for line breaks, nor UTF-8 for other bytes; JSON has, as Python's json.dumps writes it."""
+    source = tmp_path / "mine"
+    source.mkdir()
+    for number, name in enumerate(names):
+        clip(tmp_path / "plain.wav", seed=number).rename(source / name)
+    with (source / table).open("w", encoding="utf-8", newline="") as stream:
+        if table == "metadata.csv":
+            csv.writer(stream).writerows([("file_name", "text"), *((name, "Some words.") for name in names)])
+        else:
+            stream.writelines(json.dumps({"file_name": name, "text": "Some words."}) + "\n" for name in names)
+    prepared = prepare(source, tmp_path / "out", decode=True, **WITHOUT_SPLITS)
+    found = rows(prepared)["train"]
+    assert {row.path.name for row in found} == set(names)
+    assert {len(row.waveform()) for row in found} == {16_000}
 
 
 def test_optional_columns(folder: Path, tmp_path: Path) -> None:

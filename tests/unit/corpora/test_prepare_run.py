@@ -19,6 +19,7 @@ from finewhisper.corpora.run import CORPORA, run
 from finewhisper.errors import CorpusError, ManifestError, StorageError, UsageError
 
 MakeClip = Callable[..., Path]
+FIELD = Path(__file__).parents[2] / "field" / "audio"
 
 
 def test_every_corpus_has_a_name_and_every_name_a_corpus() -> None:
@@ -42,6 +43,28 @@ def check(source: Path, output: Path, **options: object) -> Prepared:
 
 
 # ---- an existing manifest
+
+
+def test_what_is_noticed_in_decoding_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = {"audio": str(FIELD / "silence.wav"), "sentence": ""}
+    damaged = [{"audio": str(FIELD / name), "sentence": "Some words."} for name in ("pad0.mp3", "corrupt_mid.mp3", "drop6.m4a")]
+    source = lines(tmp_path / "mine.jsonl", silent, *damaged)
+    check(source, tmp_path / "headers")
+    assert "clips with" not in capsys.readouterr().err
+    prepared = check(source, tmp_path / "decoded", decode=True)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clips with")]
+    assert told == [
+        f"clips with damaged packets: 2; the first is {FIELD / 'pad0.mp3'}: 1 damaged packet is skipped, at 9.66 s",
+        f"clips with holes in their time stamps: 1; the first is {FIELD / 'drop6.m4a'}: "
+        "a hole in its time stamps is read as silence: 0.38 s at 3.78 s",
+    ]
+    assert prepared.splits["mine"].utterances == 4
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    check(source, tmp_path / "chinese", decode=True)
+    told = capsys.readouterr().err
+    assert f"有损坏数据包的语音：2 段；第一段是 {FIELD / 'pad0.mp3'}：已跳过 1 个损坏的数据包，位于 9.66 秒" in told
 
 
 def test_a_manifest_is_completed(clips: Path, tmp_path: Path) -> None:

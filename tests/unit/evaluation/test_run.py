@@ -10,16 +10,28 @@ import pytest
 
 from finewhisper import cli, manifest
 from finewhisper.errors import ManifestError, ModelError, StorageError, UsageError
+from finewhisper.evaluation import clips
 from finewhisper.evaluation import run as module
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.run import run
 from finewhisper.files import sha256
+from finewhisper.manifest import Utterance
 from finewhisper.outputs import RECORD
+
+FIELD = Path(__file__).parents[2] / "field" / "audio"
 
 
 def config(model: Path, folder: Path, **options: object) -> EvaluateConfig:
     given = {"model": model, "manifest": folder / "train.jsonl", "output": folder / "out", "device": "cpu", "threads": 1}
     return EvaluateConfig.model_validate(given | options)
+
+
+def test_what_is_wrong_with_the_sound_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = [Utterance(FIELD / name, "Some words.", line=line) for line, name in enumerate(("pad0.mp3", "corrupt_mid.mp3"), 1)]
+    usable, problems = clips.measure(damaged, tmp_path / "m.jsonl")
+    assert (len(usable), problems) == (2, [])
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clips with")]
+    assert told == [f"clips with damaged packets: 2; the first is {FIELD / 'pad0.mp3'}: 1 damaged packet is skipped, at 9.66 s"]
 
 
 def spoil(folder: Path, *names: str) -> None:

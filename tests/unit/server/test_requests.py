@@ -25,6 +25,7 @@ from finewhisper.server.jobs.config import JobsConfig
 from finewhisper.server.service import Service
 from finewhisper.transcript import DecodeOptions
 
+FIELD = Path(__file__).parents[2] / "field" / "audio"
 Start = Callable[..., TestClient]
 
 
@@ -228,6 +229,26 @@ def test_empty_fields_are_not_given(client: TestClient, wav: bytes, address: str
     answer = client.post(address, files={sound: wav}, data=empty)
     assert answer.status_code in {200, 202}, answer.text
     assert client.post(address, params=empty, files={sound: wav}).status_code in {200, 202}
+
+
+def test_what_is_wrong_with_a_recording_is_told_at_every_address(client: TestClient):
+    """The packets of this one have a hole of 0.38 s."""
+    damaged = (FIELD / "drop6.m4a").read_bytes()
+    told = ["a hole in its time stamps is read as silence: 0.38 s at 3.78 s"]
+    assert client.post("/recognition", files={"audio": damaged}).json()["notices"] == told
+    lines = [json.loads(line) for line in client.post("/recognition_stream", files={"audio": damaged}).content.split(b"\0") if line]
+    assert [line.get("notices") for line in lines] == [None] * (len(lines) - 1) + [told]
+    assert (lines[-1]["result"], lines[-1]["start"]) == ("", pytest.approx(9.66, abs=0.05))
+    address = "/v1/audio/transcriptions"
+    for form in ("json", "verbose_json"):
+        assert client.post(address, files={"file": damaged}, data={"response_format": form}).json()["notices"] == told
+    events = client.post(address, files={"file": damaged}, data={"stream": "true"}).text.strip().split("\n\n")
+    assert json.loads(events[-1].removeprefix("data: "))["notices"] == told
+
+
+def test_nothing_is_told_of_a_sound_recording(client: TestClient, wav: bytes):
+    assert "notices" not in client.post("/recognition", files={"audio": wav}, data={"vad": "false"}).json()
+    assert b"notices" not in client.post("/recognition_stream", files={"audio": wav}, data={"vad": "false"}).content
 
 
 def test_empty_values_in_an_address_are_not_given(client: TestClient):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -173,6 +176,83 @@ def test_words_lines_and_punctuation_as_asked_for(talks: Path, tiny_en_ct2_model
     assert {round(cue.start.total_seconds(), 3) for cue in cues} <= starts
     assert (tmp_path / "whole.ass").read_text().count("Dialogue:") == len(cues)
     assert (tmp_path / "whole.lrc").read_text().startswith("[00:0")
+
+
+@pytest.fixture(scope="module")
+def call(talks: Path, data: Path) -> Path:
+    """Two speakers: one begins on the left, the other answers on the right."""
+    left, right = audio.read(talks / "whole.mp3", 0.0, 3.4), audio.read(data / "en_misc" / "audio" / "card_002.opus")
+    sides = np.zeros((len(left) + len(right), 2), np.float32)
+    sides[: len(left), 0], sides[len(left) :, 1] = left, right
+    soundfile.write(talks.parent / "call.wav", sides, 16_000)
+    return talks.parent / "call.wav"
+
+
+def transcribed(model: Path, *arguments: str) -> int:
+    return main(["transcribe", *arguments, "-m", str(model), "--precision", "int8", "--device", "cpu"])
+
+
+def test_each_speaker_has_a_channel_and_a_name(call: Path, tiny_en_ct2_model: Path, tmp_path: Path):
+    asked = [str(call), "--channels", "Anna", "李雷", "--vad", "--format", "srt", "json", "-o", str(tmp_path)]
+    assert transcribed(tiny_en_ct2_model, *asked) == 0
+    segments = json.loads((tmp_path / "call.json").read_text(encoding="utf-8"))["segments"]
+    assert [segment["speaker"] for segment in segments] == ["Anna", "李雷"]
+    assert "fellow Americans" in segments[0]["text"]
+    assert "Queen" in segments[1]["text"]
+    assert segments[1]["start"] == pytest.approx(3.4, abs=0.6)
+    cues = list(srt.parse((tmp_path / "call.srt").read_text(encoding="utf-8")))
+    assert [cue.content.partition(":")[0] for cue in cues] == ["Anna", "李雷"]
+
+
+def test_more_speakers_than_channels_are_refused(call: Path, tiny_en_ct2_model: Path, capsys: pytest.CaptureFixture[str]):
+    assert transcribed(tiny_en_ct2_model, str(call), "--channels", "Anna", "Ben", "Cem") == 2
+    assert "call.wav: has 2 channels, but --channels names 3 speakers" in capsys.readouterr().err
+
+
+def test_another_track_is_read(call: Path, tiny_en_ct2_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with av.open(str(tmp_path / "film.mka"), "w", format="matroska") as output:
+        streams = [output.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        sides, _ = soundfile.read(call, dtype="int16")
+        for stream, language in zip(streams, ("eng", "deu"), strict=True):
+            stream.metadata["language"] = language
+        for stream, side in zip(streams, sides.T, strict=True):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(side[None]), format="s16", layout="mono")
+            frame.rate = 16_000
+            output.mux(stream.encode(frame))
+    film = str(tmp_path / "film.mka")
+    assert transcribed(tiny_en_ct2_model, film) == 0
+    heard = capsys.readouterr()
+    assert "Americans" in heard.out
+    assert "Queen" not in heard.out
+    assert "film.mka: has 2 audio tracks: 0 (eng), 1 (deu); 0 is read" in heard.err
+    for track in ("1", "deu"):
+        assert transcribed(tiny_en_ct2_model, film, "--track", track) == 0
+        heard = capsys.readouterr()
+        assert "Queen" in heard.out
+        assert "audio tracks" not in heard.err
+    assert transcribed(tiny_en_ct2_model, film, "--track", "fra") == 2
+    assert "film.mka: has no audio track 'fra'; choose of these: 0 (eng), 1 (deu)" in capsys.readouterr().err
+
+
+ODD_NAMES = ["你好.wav".encode("gbk"), b"two  words .wav", b"two\nlines.wav", b"-m.wav", "🎤[1].wav".encode(), b"%s{0}'\"$x.wav"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not take such names")
+def test_names_of_any_bytes_are_transcribed(
+    blips: Path, tiny_en_ct2_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    content = (blips / "a.wav").read_bytes()
+    (tmp_path / "odd").mkdir()
+    for name in ODD_NAMES:
+        (tmp_path / "odd" / os.fsdecode(name)).write_bytes(content)
+    expected = {os.fsdecode(name.removesuffix(b"wav")) + "json" for name in ODD_NAMES}
+    monkeypatch.chdir(tmp_path / "odd")
+    assert transcribed(tiny_en_ct2_model, ".", "-o", "../folder", "--format", "json") == 0
+    assert set(os.listdir("../folder")) == expected  # noqa: PTH208
+    named = [name if not name.startswith("-") else f"./{name}" for name in map(os.fsdecode, ODD_NAMES)]
+    assert transcribed(tiny_en_ct2_model, *named, "-o", "../named", "--format", "json") == 0
+    assert set(os.listdir("../named")) == expected  # noqa: PTH208
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_language_that_the_model_lacks_is_refused_before_anything_is_read(talks: Path, tiny_en_ct2_model: Path, tmp_path: Path):
