@@ -47,6 +47,8 @@ CONFIGS: dict[str, Any] = {
     "lora": LoraConfig(r=4, lora_alpha=12, target_modules=ATTENTION),
     "rslora": LoraConfig(r=4, lora_alpha=12, target_modules=ATTENTION, use_rslora=True),
     "dora": LoraConfig(r=4, lora_alpha=12, target_modules=[*ATTENTION, "fc1"], use_dora=True),
+    "dora, rslora": LoraConfig(r=4, lora_alpha=12, target_modules=ATTENTION, use_dora=True, use_rslora=True),
+    "orthogonal": LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights="orthogonal"),
     "patterns": LoraConfig(
         r=4, lora_alpha=12, target_modules=ATTENTION, rank_pattern={"q_proj": 2}, alpha_pattern={r"encoder\.layers\.0.*v_proj": 3}
     ),
@@ -102,7 +104,8 @@ def changed_config(folder: Path, **values: Any) -> None:
     ("values", "message"),
     [
         ({"peft_type": "LOHA"}, "type 'LOHA'; finewhisper merges LORA and ADALORA"),
-        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights pissa_niter_4"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights pissa_niter_4, which changes the base too; write it as an ordinary adapter"),
+        ({"init_lora_weights": "olora"}, "path_initial_model_for_weight_conversion=FOLDER"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
         ({"lora_alpha": "many"}, "'many' where a number is needed"),
         ({"lora_alpha": 1 << 70}, "where a number is needed"),
@@ -117,6 +120,23 @@ def test_what_cannot_be_computed_is_said(random_model: Path, tmp_path: Path, val
         merged(random_model, folder, tmp_path / "merged")
     assert message in str(refused.value)
     assert not (tmp_path / "merged").exists()
+
+
+def test_pissa_written_as_an_ordinary_adapter_is_merged(random_model: Path, tmp_path: Path) -> None:
+    """With what the refusal of the other says."""
+    base = load_file(random_model / "model.safetensors")
+    model = get_peft_model(whisper.load(ModelFolder.open(random_model)), LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights="pissa"))
+    model.save_pretrained(tmp_path / "start")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in (weight for weight in model.parameters() if weight.requires_grad):
+            weight.add_(0.05 * torch.randn_like(weight))
+    model.save_pretrained(tmp_path / "adapter", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    found = merged(random_model, tmp_path / "adapter", tmp_path / "merged")
+    expected = model.merge_and_unload().state_dict()
+    assert any(not torch.equal(found[key], base[key]) for key in base)
+    for key, weight in found.items():
+        torch.testing.assert_close(weight, expected[key], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("fault", ["another layer", "another width", "a factor missing", "an unknown weight"])
