@@ -12,7 +12,7 @@ from finewhisper.text import Normalizer
 
 
 def mandarin(data: Path) -> list[manifest.Utterance]:
-    """Two sentences of 6 s, of which whisper-base misses about a quarter of the characters; what is shorter it takes for other languages."""
+    """Two sentences of 6 s; whisper-base misses about a quarter of the characters, and takes what is shorter for other languages."""
     rows = manifest.read(data / "aishell_sample_zh" / "manifest.jsonl")
     return sorted((row for row in rows if row.length_s() < 6), key=lambda row: -row.length_s())[:2]
 

@@ -128,9 +128,9 @@ class Adapted:
         start = self._config.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
             raise ModelError(
-                f"{self._folder.path}: was made with init_lora_weights {start}, which changes the base too; write it as an ordinary adapter with "
-                "peft's save_pretrained(…, path_initial_model_for_weight_conversion=FOLDER), where FOLDER holds it as it was before training, or "
-                "merge it with peft's merge_and_unload"
+                f"{self._folder.path}: was made with init_lora_weights {start}, which changes the base too; write it as an ordinary "
+                "adapter with peft's save_pretrained(…, path_initial_model_for_weight_conversion=FOLDER), where FOLDER holds it as it "
+                "was before training, or merge it with peft's merge_and_unload"
             )
         if odd:
             raise ModelError(f"{self._folder.path}: was made with {odd[0]}, which finewhisper cannot merge; use peft's merge_and_unload")

@@ -104,7 +104,10 @@ def changed_config(folder: Path, **values: Any) -> None:
     ("values", "message"),
     [
         ({"peft_type": "LOHA"}, "type 'LOHA'; finewhisper merges LORA and ADALORA"),
-        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights pissa_niter_4, which changes the base too; write it as an ordinary adapter"),
+        (
+            {"init_lora_weights": "pissa_niter_4"},
+            "init_lora_weights pissa_niter_4, which changes the base too; write it as an ordinary adapter",
+        ),
         ({"init_lora_weights": "olora"}, "path_initial_model_for_weight_conversion=FOLDER"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
         ({"lora_alpha": "many"}, "'many' where a number is needed"),
@@ -125,7 +128,9 @@ def test_what_cannot_be_computed_is_said(random_model: Path, tmp_path: Path, val
 def test_pissa_written_as_an_ordinary_adapter_is_merged(random_model: Path, tmp_path: Path) -> None:
     """With what the refusal of the other says."""
     base = load_file(random_model / "model.safetensors")
-    model = get_peft_model(whisper.load(ModelFolder.open(random_model)), LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights="pissa"))
+    model = get_peft_model(
+        whisper.load(ModelFolder.open(random_model)), LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights="pissa")
+    )
     model.save_pretrained(tmp_path / "start")
     torch.manual_seed(1)
     with torch.no_grad():

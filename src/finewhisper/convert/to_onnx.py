@@ -124,5 +124,4 @@ def _write_graphs(
 
 
 def _generation(source: ModelFolder) -> dict[str, Any]:
-    content = json.loads((source.files / "generation_config.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in content.items() if value is not None}
+    return {name: value for name, value in source.generation.items() if value is not None}
