@@ -16,9 +16,7 @@ import numpy as np
 
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
-from finewhisper.tensors import Float32, Tensors
-
-EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"
+from finewhisper.tensors import EMBEDDING, OUTPUT, Float32, Tensors, has_own_output
 
 #: Methods of peft that are computed here.
 _METHODS = ("LORA", "ADALORA")
@@ -52,7 +50,7 @@ class Full:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.folder, self.tensors = folder, Tensors(folder)
-        self.tied = folder.config.get("tie_word_embeddings", True) is not False or OUTPUT not in self.tensors
+        self.tied = not has_own_output(self.tensors, folder.config)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self.tensors if not (self.tied and name == OUTPUT))

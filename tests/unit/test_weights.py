@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,22 @@ def test_an_adapter_of_one_tied_matrix_unties_them_as_in_training(random_model: 
         plain = whisper.load(ModelFolder.open(random_model))(**sound).logits
     assert (expected - plain).abs().max() > 0.01
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("says", [False, True])
+def test_an_output_matrix_of_its_own_stays_beside_a_merged_adapter(random_model: Path, tmp_path: Path, says: bool) -> None:
+    """Also where ``config.json`` says that there is none: transformers loads two matrices that differ as two."""
+    source = tmp_path / "source"
+    shutil.copytree(random_model, source)
+    weights = load_file(source / "model.safetensors")
+    own = weights["model.decoder.embed_tokens.weight"] + 1
+    save_file(weights | {"proj_out.weight": own}, source / "model.safetensors", {"format": "pt"})
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": says}))
+    folder = adapter(source, tmp_path / "adapter", CONFIGS["lora"])
+    found = merged(source, folder, tmp_path / "merged")
+    assert torch.equal(found["proj_out.weight"], own)
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["tie_word_embeddings"] is False
 
 
 def changed_config(folder: Path, **values: Any) -> None:
