@@ -42,8 +42,8 @@ def write(source: ModelFolder, target: Path, quantization: str) -> None:
     tensors = Tensors(source)
     if OUTPUT in tensors and not np.array_equal(tensors[OUTPUT], tensors[EMBEDDING]):
         raise UnsupportedError(
-            f"{source.path}: has an output matrix of its own, which whisper.cpp has no place for; use --to ctranslate2 or --to onnx, or train "
-            "again without proj_out and embed_tokens among what learns"
+            f"{source.path}: has an output matrix of its own, which whisper.cpp has no place for; use --to ctranslate2 or --to onnx, or "
+            "train again without proj_out and embed_tokens among what learns"
         )
     layout = openai.layout(dimensions)
     with (target / GGML_NAME).open("wb") as stream:
