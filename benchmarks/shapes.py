@@ -38,10 +38,13 @@ class Shape:
         return 4 * self.d_model
 
 
-#: From the config.json of openai/whisper-large-v3, -large-v3-turbo and -base; "tiny" is this benchmark's own and far below OpenAI's.
+#: From the config.json of openai/whisper-large-v3, -large-v3-turbo, -medium, -small and -base; "tiny" is this benchmark's own
+#: and far below OpenAI's.
 SHAPES = {
     "large-v3": Shape(32, 32, 1280, 20, 128, 51866),
     "turbo": Shape(32, 4, 1280, 20, 128, 51866),
+    "medium": Shape(24, 24, 1024, 16, 80, 51865),
+    "small": Shape(12, 12, 768, 12, 80, 51865),
     "base": Shape(6, 6, 512, 8, 80, 51865),
     "tiny": Shape(2, 2, 64, 2, 80, 51865),
 }

@@ -20,7 +20,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from finewhisper import pickles
+from finewhisper import json_values, pickles
 from finewhisper.errors import ModelError
 from finewhisper.files import storage_errors
 from finewhisper.generation import current, is_current
@@ -152,9 +152,9 @@ def _listed_tokens(path: Path) -> int | None:
     """How many tokens a CTranslate2 model has, by its list of them; the times may be missing there."""
     for name in ("vocabulary.json", "vocabulary.txt"):
         if (path / name).is_file():
-            text = (path / name).read_text(encoding="utf-8")
             try:
-                count = len(json.loads(text)) if name.endswith(".json") else len(text.removesuffix("\n").split("\n"))
+                text = (path / name).read_text(encoding="utf-8")
+                count = len(json_values.parse(text)) if name.endswith(".json") else len(text.removesuffix("\n").split("\n"))
             except (ValueError, TypeError) as error:
                 raise ModelError(f"{path / name}: cannot be read as a list of tokens ({error}); copy it from the original model") from error
             return count if count in VOCABULARY_SIZES else count + len(TIMESTAMP_TOKENS)
@@ -223,8 +223,8 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         try:
-            header = json.loads(stream.read(min(length, _HEADER_BYTES)))
-        except (ValueError, RecursionError):
+            header = json_values.parse(stream.read(min(length, _HEADER_BYTES)))
+        except ValueError:
             return {}, 0
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"} if isinstance(header, dict) else {}
     return tensors, 8 + length

@@ -120,6 +120,17 @@ def first_suppressed(vocabulary: Vocabulary) -> list[int]:
     return [*vocabulary.encode(" "), vocabulary.end_of_text]
 
 
+def unasked_language(stored: Mapping[str, Any], languages: Sequence[str]) -> str | None:
+    """What a multilingual model decodes that nobody tells a language: the one that it was tuned on, else what its author wrote.
+
+    A code, not its token: Transformers.js takes tokens of two letters only, and Hawaiian has three.
+    """
+    if languages:
+        return languages[0] if len(languages) == 1 else None
+    language = stored.get("language")
+    return language.removeprefix("<|").removesuffix("|>") if isinstance(language, str) else None
+
+
 def complete(folder: Path, languages: Sequence[str] = (), task: Task = "transcribe") -> None:
     """Give a Hugging Face folder of ours every small file, and a ``generation_config.json`` of today.
 
@@ -140,8 +151,8 @@ def complete(folder: Path, languages: Sequence[str] = (), task: Task = "transcri
     theirs = {key: content.pop(key, None) for key in ("language", "task")}
     if vocabulary.multilingual:
         content["task"] = theirs["task"] if not languages and theirs["task"] in ("transcribe", "translate") else task
-        language = f"<|{languages[0]}|>" if len(languages) == 1 else theirs["language"] if not languages else None
-        if isinstance(language, str):
+        language = unasked_language(theirs, languages)
+        if language is not None:
             content["language"] = language
     write_json(path, dict(sorted(content.items())))
     write_tokenizer(folder, vocabulary, only_missing=True)

@@ -1,7 +1,4 @@
-"""JSON that people and their scripts write: one object a line, or one array of objects. What is wrong with a line is a sentence.
-
-Python's reader keeps the last of two equal keys in silence and ends deep nesting with a RecursionError; here both are told.
-"""
+"""JSON that people and their scripts write: one object a line, or one array of objects. What is wrong with a line is a sentence."""
 
 from __future__ import annotations
 
@@ -10,40 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from finewhisper.json_values import Reader, not_json, not_utf8
+
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BOM = b"\xef\xbb\xbf"
-
-
-class _Reader:
-    """A decoder that knows which keys the last value repeated."""
-
-    def __init__(self) -> None:
-        self._repeated: list[str] = []
-        self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            values: dict[str, list[Any]] = {}
-            for key, value in pairs:
-                values.setdefault(key, []).append(value)
-            self._repeated += [
-                f"has the key {key!r} {len(found)} times ({', '.join(map(_short, found))}); keep one"
-                for key, found in values.items()
-                if len(found) > 1
-            ]
-        return content
-
-    def value(self, text: str, at: int) -> tuple[Any, int, list[str]]:
-        """The value that begins at ``at``, where it ends, and what is wrong with it. Raises: ValueError, RecursionError."""
-        self._repeated = []
-        content, end = self._decoder.raw_decode(text, at)
-        return content, end, self._repeated
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def rows(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -55,7 +22,7 @@ def rows(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
         yield 1, "is UTF-16, not UTF-8; save the file as UTF-8"
         return
     content = raw.removeprefix(_BOM)
-    reader = _Reader()
+    reader = Reader()
     if content.lstrip().startswith(b"["):
         yield from _array(content, reader)
         return
@@ -64,27 +31,27 @@ def rows(raw: bytes) -> Iterator[tuple[int, dict[str, Any] | str]]:
             yield from _line(number, line, reader)
 
 
-def _line(number: int, raw: bytes, reader: _Reader) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _line(number: int, raw: bytes, reader: Reader) -> Iterator[tuple[int, dict[str, Any] | str]]:
     try:
         text = raw.decode("utf-8")
         value, end, faults = reader.value(text, _skip(text, 0))
         if text[end:].strip():
             raise json.JSONDecodeError("Extra data", text, end)
     except UnicodeDecodeError as error:
-        yield number, _not_utf8(error)
+        yield number, not_utf8(error)
     except (ValueError, RecursionError) as error:
-        yield number, _not_json(error)
+        yield number, not_json(error)
     else:
         yield from ((number, fault) for fault in faults)
         if not faults:
             yield number, _object(value)
 
 
-def _array(raw: bytes, reader: _Reader) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _array(raw: bytes, reader: Reader) -> Iterator[tuple[int, dict[str, Any] | str]]:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        yield 1 + raw.count(b"\n", 0, error.start), _not_utf8(error)
+        yield 1 + raw.count(b"\n", 0, error.start), not_utf8(error)
         return
     line, counted, at = 1, 0, _skip(text, text.index("[") + 1)
     first = True
@@ -100,7 +67,7 @@ def _array(raw: bytes, reader: _Reader) -> Iterator[tuple[int, dict[str, Any] | 
                 line, counted = line + text.count("\n", counted, at), at
             value, end, faults = reader.value(text, at)
         except (ValueError, RecursionError) as error:
-            yield line, f"{_not_json(error)}; the rest of the array cannot be read"
+            yield line, f"{not_json(error)}; the rest of the array cannot be read"
             return
         for fault in faults:
             yield line, fault
@@ -120,11 +87,3 @@ def _object(value: object) -> dict[str, Any] | str:
 def _skip(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
     return found.end() if found else at
-
-
-def _not_utf8(error: UnicodeDecodeError) -> str:
-    return f"is not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8"
-
-
-def _not_json(error: Exception) -> str:
-    return "is not JSON (nested too deeply)" if isinstance(error, RecursionError) else f"is not JSON ({error})"

@@ -29,8 +29,8 @@ from finewhisper.generation import complete
 from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
 from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
-from finewhisper.tensors import Float32, Written, in_library_order, write
-from finewhisper.weights import OUTPUT, Adapted, Full, Weights
+from finewhisper.tensors import OUTPUT, Float32, Written, in_library_order, write
+from finewhisper.weights import Adapted, Full, Weights
 
 #: What tells a reader of the merged model how it was made.
 _HISTORY = ("training.json", "training.png", "config.yaml", "forgetting.json", "forgetting.png")

@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from finewhisper import __version__
+from finewhisper import __version__, json_values
 from finewhisper.audio import Seconds
 from finewhisper.completion import completed
 from finewhisper.errors import ModelError
@@ -204,8 +204,8 @@ class ModelFolder:
         if not path.is_file():
             return ModelCard()
         try:
-            return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
+            return ModelCard.model_validate(json_values.read(path))
+        except ValueError as error:
             raise ModelError(f"{path}: cannot be read ({error}); delete it to treat the model as an unmodified base") from error
 
     @cached_property

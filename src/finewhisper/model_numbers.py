@@ -7,7 +7,6 @@ Whisper there is, with room, and agrees with the others.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import struct
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from finewhisper import json_values
 from finewhisper.errors import ModelError
 
 #: What a size may be; large-v3 has 32 layers, 20 heads, 1280 and 5120 dimensions.
@@ -126,10 +126,10 @@ def safetensors_header(path: Path) -> dict[str, Stored]:
         if len(start) < 8 or length > min(size - 8, _HEADER_BYTES):
             raise _damaged(path, "its header is longer than the file")
         try:
-            header = json.loads(stream.read(length))
+            header = json_values.parse(stream.read(length))
             found = {name: _stored(entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
             _require_texts(header.get("__metadata__", {}))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(path, f"its header is not one of safetensors ({error!r})") from error
     end = 8 + length
     for name, tensor in sorted(found.items(), key=lambda entry: entry[1][2:]):

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-from finewhisper import __version__
+from finewhisper import __version__, json_values
 from finewhisper.errors import StorageError
 from finewhisper.files import is_temporary, left_by_the_dead, storage_errors, temporary_name, umask
 
@@ -53,7 +53,7 @@ def announce(folder: Path, names: Iterable[str]) -> None:
 def written(folder: Path) -> tuple[str, ...] | None:
     """The patterns of what finewhisper wrote into a folder; None where it is not one of ours."""
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        content = json_values.read(folder / RECORD)
         return tuple(str(name) for name in content["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from finewhisper import json_values
 from finewhisper.audio import HOP_LENGTH, N_FFT, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, WINDOW_SAMPLES
 from finewhisper.errors import ModelError
 from finewhisper.vocabulary import Vocabulary
@@ -20,8 +21,8 @@ _ADDED_TOKEN_FIELDS = ("content", "lstrip", "normalized", "rstrip", "single_word
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises: ModelError: it is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        content = json_values.read(path)
+    except (ValueError, OSError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); copy it from the original model") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: is not a JSON object; copy it from the original model")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,9 @@ STORED: dict[Precision, str] = {"float32": "F32", "float16": "F16"}
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # numpy has no bfloat16: it is the upper half of a float32
 #: The types that can be written, the widest first, as the format's own library sorts them.
 _WRITTEN = ("F32", "BF16", "F16")
+
+
+EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"
 
 
 class Tensors:
@@ -75,6 +78,16 @@ class Tensors:
         if name not in self._places:
             raise ModelError(f"{self._folder.path}: the weights have no {name}; download or convert the model again")
         return self._places[name]
+
+
+def has_own_output(tensors: Tensors, config: Mapping[str, Any]) -> bool:
+    """Whether the output matrix is another than the token embedding: two that differ are two, whatever ``config.json`` says.
+
+    So transformers 5 decides it.
+    """
+    if OUTPUT not in tensors:
+        return False
+    return config.get("tie_word_embeddings", True) is False or not np.array_equal(tensors[OUTPUT], tensors[EMBEDDING])
 
 
 @dataclass(frozen=True)

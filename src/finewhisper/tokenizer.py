@@ -7,7 +7,6 @@ the merge that made a token is the pair that remains when all earlier merges wer
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import pairwise
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
+from finewhisper import json_values
 from finewhisper.errors import ModelError
 from finewhisper.language import LANGUAGES
 from finewhisper.vocabulary import TIMESTAMP_TOKENS, VOCABULARY_SIZES
@@ -71,16 +71,15 @@ def read_tokens(folder: Path, size: int) -> list[str]:
 
 
 def _tokens(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".txt":
-        return text.removesuffix("\n").split("\n")
     try:
-        content = json.loads(text)
+        if path.suffix == ".txt":
+            return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        content = json_values.read(path)
         if path.name == "vocab.json":
             ids: dict[str, int] = content | _added(path.parent)
             return sorted(ids, key=ids.__getitem__)
         return [str(token) for token in content]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path}: cannot be read as a list of tokens ({error!r}); copy it from the original model") from error
 
 
@@ -88,7 +87,7 @@ def _added(folder: Path) -> dict[str, int]:
     """The tokens beside ``vocab.json``: older transformers list them in a file of their own, newer ones among the settings."""
     for name in ("added_tokens.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            content = json_values.read(folder / name)
             if name == "added_tokens.json":
                 return dict(content)
             return {token["content"]: int(number) for number, token in content.get("added_tokens_decoder", {}).items()}

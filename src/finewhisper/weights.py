@@ -16,9 +16,7 @@ import numpy as np
 
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
-from finewhisper.tensors import Float32, Tensors
-
-EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"
+from finewhisper.tensors import EMBEDDING, OUTPUT, Float32, Tensors, has_own_output
 
 #: Methods of peft that are computed here.
 _METHODS = ("LORA", "ADALORA")
@@ -52,7 +50,7 @@ class Full:
 
     def __init__(self, folder: ModelFolder) -> None:
         self.folder, self.tensors = folder, Tensors(folder)
-        self.tied = folder.config.get("tie_word_embeddings", True) is not False or OUTPUT not in self.tensors
+        self.tied = not has_own_output(self.tensors, folder.config)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self.tensors if not (self.tied and name == OUTPUT))
@@ -127,7 +125,11 @@ class Adapted:
         odd = [name for name in _VARIANTS if self._config.get(name)]
         start = self._config.get("init_lora_weights")
         if isinstance(start, str) and start.lower().startswith(_CHANGES_BASE):
-            odd.append(f"init_lora_weights {start}")
+            raise ModelError(
+                f"{self._folder.path}: was made with init_lora_weights {start}, which changes the base too; write it as an ordinary "
+                "adapter with peft's save_pretrained(…, path_initial_model_for_weight_conversion=FOLDER), where FOLDER holds it as it "
+                "was before training, or merge it with peft's merge_and_unload"
+            )
         if odd:
             raise ModelError(f"{self._folder.path}: was made with {odd[0]}, which finewhisper cannot merge; use peft's merge_and_unload")
 

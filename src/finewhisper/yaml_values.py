@@ -77,7 +77,7 @@ def _fault(sentence: str, line: int | None = None) -> ValueError:
 
 
 def _require_bounded(root: yaml.Node) -> None:
-    """Refuse a graph of nodes that holds itself or that is endless when written out. Raises: YAMLError."""
+    """Refuse a graph of nodes that holds itself, that is endless when written out, or that no file can hold. Raises: YAMLError."""
     sizes: dict[int, int] = {}
     open_: set[int] = set()
 
@@ -88,6 +88,8 @@ def _require_bounded(root: yaml.Node) -> None:
         if id(node) in open_:
             raise yaml.MarkedYAMLError(problem="a value holds itself", problem_mark=node.start_mark)
         open_.add(id(node))
+        if isinstance(node, yaml.ScalarNode) and any("\ud800" <= letter <= "\udfff" for letter in node.value):
+            raise yaml.MarkedYAMLError(problem="half a surrogate pair is no character", problem_mark=node.start_mark)
         parts = node.value if isinstance(node, yaml.SequenceNode) else ()
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ CONFIGS: dict[str, Any] = {
     "lora": LoraConfig(r=4, lora_alpha=12, target_modules=ATTENTION),
     "rslora": LoraConfig(r=4, lora_alpha=12, target_modules=ATTENTION, use_rslora=True),
     "dora": LoraConfig(r=4, lora_alpha=12, target_modules=[*ATTENTION, "fc1"], use_dora=True),
+    "dora, rslora": LoraConfig(r=4, lora_alpha=12, target_modules=ATTENTION, use_dora=True, use_rslora=True),
+    "orthogonal": LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights="orthogonal"),
     "patterns": LoraConfig(
         r=4, lora_alpha=12, target_modules=ATTENTION, rank_pattern={"q_proj": 2}, alpha_pattern={r"encoder\.layers\.0.*v_proj": 3}
     ),
@@ -93,6 +96,22 @@ def test_an_adapter_of_one_tied_matrix_unties_them_as_in_training(random_model: 
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("says", [False, True])
+def test_an_output_matrix_of_its_own_stays_beside_a_merged_adapter(random_model: Path, tmp_path: Path, says: bool) -> None:
+    """Also where ``config.json`` says that there is none: transformers loads two matrices that differ as two."""
+    source = tmp_path / "source"
+    shutil.copytree(random_model, source)
+    weights = load_file(source / "model.safetensors")
+    own = weights["model.decoder.embed_tokens.weight"] + 1
+    save_file(weights | {"proj_out.weight": own}, source / "model.safetensors", {"format": "pt"})
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": says}))
+    folder = adapter(source, tmp_path / "adapter", CONFIGS["lora"])
+    found = merged(source, folder, tmp_path / "merged")
+    assert torch.equal(found["proj_out.weight"], own)
+    assert json.loads((tmp_path / "merged" / "config.json").read_text())["tie_word_embeddings"] is False
+
+
 def changed_config(folder: Path, **values: Any) -> None:
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
@@ -102,7 +121,11 @@ def changed_config(folder: Path, **values: Any) -> None:
     ("values", "message"),
     [
         ({"peft_type": "LOHA"}, "type 'LOHA'; finewhisper merges LORA and ADALORA"),
-        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights pissa_niter_4"),
+        (
+            {"init_lora_weights": "pissa_niter_4"},
+            "init_lora_weights pissa_niter_4, which changes the base too; write it as an ordinary adapter",
+        ),
+        ({"init_lora_weights": "olora"}, "path_initial_model_for_weight_conversion=FOLDER"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
         ({"lora_alpha": "many"}, "'many' where a number is needed"),
         ({"lora_alpha": 1 << 70}, "where a number is needed"),
@@ -117,6 +140,25 @@ def test_what_cannot_be_computed_is_said(random_model: Path, tmp_path: Path, val
         merged(random_model, folder, tmp_path / "merged")
     assert message in str(refused.value)
     assert not (tmp_path / "merged").exists()
+
+
+def test_pissa_written_as_an_ordinary_adapter_is_merged(random_model: Path, tmp_path: Path) -> None:
+    """With what the refusal of the other says."""
+    base = load_file(random_model / "model.safetensors")
+    model = get_peft_model(
+        whisper.load(ModelFolder.open(random_model)), LoraConfig(r=4, target_modules=ATTENTION, init_lora_weights="pissa")
+    )
+    model.save_pretrained(tmp_path / "start")
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in (weight for weight in model.parameters() if weight.requires_grad):
+            weight.add_(0.05 * torch.randn_like(weight))
+    model.save_pretrained(tmp_path / "adapter", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    found = merged(random_model, tmp_path / "adapter", tmp_path / "merged")
+    expected = model.merge_and_unload().state_dict()
+    assert any(not torch.equal(found[key], base[key]) for key in base)
+    for key, weight in found.items():
+        torch.testing.assert_close(weight, expected[key], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("fault", ["another layer", "another width", "a factor missing", "an unknown weight"])

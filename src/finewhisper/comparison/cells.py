@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finewhisper import __version__
+from finewhisper import __version__, json_values
 from finewhisper.files import atomic_file
 from finewhisper.matrix import SpeechSet
 from finewhisper.transcript import Segment, Transcript
@@ -34,7 +34,7 @@ class Cells:
     def read(self, key: str, speech: SpeechSet) -> list[Transcript] | None:
         """A cell that was finished before; None where there is none that can be read."""
         try:
-            found = json.loads((self._folder / f"{key}.json").read_text(encoding="utf-8"))
+            found = json_values.read(self._folder / f"{key}.json")
             transcripts = [_transcript(*entry) for entry in found]
         except (OSError, ValueError, TypeError):
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from finewhisper.conversion.openai import Checkpoint
 from finewhisper.errors import ModelError
 from finewhisper.generation import first_suppressed
 from finewhisper.model import ModelFolder
+from finewhisper.small_files import read_json
 from finewhisper.tensors import STORED, Float32, Precision, Written
 from finewhisper.tokenizer import from_bytes, official_tokenizer, read_tokenizer
 from finewhisper.vocabulary import Vocabulary
@@ -82,7 +82,7 @@ def _decoding(source: ModelFolder, vocabulary: Vocabulary) -> dict[str, Any]:
     path = source.files / "generation_config.json"
     if not path.is_file():
         return {"suppress_ids": companions.non_speech_tokens(vocabulary), "suppress_ids_begin": first_suppressed(vocabulary)}
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path)
     return {
         "alignment_heads": stored.get("alignment_heads"),
         "suppress_ids": stored.get("suppress_tokens"),

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from finewhisper.conversion.onnx_graph import Graph
 from finewhisper.errors import ModelError
-from finewhisper.tensors import Tensors
+from finewhisper.tensors import Tensors, has_own_output
 
 #: Names of the two values that attention keeps.
 KEY_VALUE = ("key", "value")
@@ -174,7 +174,7 @@ class Network:
     @property
     def untied(self) -> bool:
         """Whether the projection is a matrix of its own."""
-        return not self.sizes.tied and "proj_out.weight" in self.tensors
+        return has_own_output(self.tensors, {"tie_word_embeddings": self.sizes.tied})
 
     def _mask(self, offset: str, end: str) -> str:
         """What is added to scores (tokens, tokens so far): the lowest number for tokens that come later."""

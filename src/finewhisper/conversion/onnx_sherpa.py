@@ -15,6 +15,7 @@ leaves; comparisons look at it.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from onnx import TensorProto, ValueInfoProto
 
@@ -105,8 +106,13 @@ def _cross(sizes: Sizes) -> list[ValueInfoProto]:
     return [tensor(name, TensorProto.FLOAT, shape) for name in _CROSS.values()]
 
 
-def metadata(sizes: Sizes, vocabulary: Vocabulary) -> dict[str, str]:
-    """What sherpa-onnx reads from the encoder: measures, special tokens and languages."""
+def metadata(sizes: Sizes, vocabulary: Vocabulary, prompt: Sequence[int] | None = None) -> dict[str, str]:
+    """What sherpa-onnx reads from the encoder: measures, special tokens and languages.
+
+    Args:
+        prompt: the tokens that stand before every text. sherpa-onnx puts its own language and task, English unless told, into the prompt of
+            a model that says it is multilingual; a model of one language therefore says it is not.
+    """
     values: dict[str, object] = {
         "model_type": "whisper",
         "version": 1,
@@ -120,14 +126,14 @@ def metadata(sizes: Sizes, vocabulary: Vocabulary) -> dict[str, str]:
         "n_text_state": sizes.d_model,
         "n_text_head": sizes.decoder_heads,
         "n_text_layer": sizes.decoder_layers,
-        "sot_sequence": ",".join(map(str, vocabulary.prompt("en", timestamps=True))),
+        "sot_sequence": ",".join(map(str, prompt or vocabulary.prompt("en", timestamps=True))),
         "all_language_tokens": ",".join(map(str, vocabulary.languages.values())),
         "all_language_codes": ",".join(vocabulary.languages),
         "sot": vocabulary.start_of_transcript,
         "sot_index": 0,
         "eot": vocabulary.end_of_text,
         "blank_id": vocabulary.encode(" ")[0],
-        "is_multilingual": int(vocabulary.multilingual),
+        "is_multilingual": int(vocabulary.multilingual and prompt is None),
         "no_speech": vocabulary.no_speech,
         "transcribe": vocabulary.id("<|transcribe|>"),
         "translate": vocabulary.id("<|translate|>"),

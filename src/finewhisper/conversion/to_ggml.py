@@ -18,10 +18,8 @@ from finewhisper.conversion.ggml_format import Writer
 from finewhisper.conversion.openai import Dimensions
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.model import GGML_NAME, ModelFolder
-from finewhisper.tensors import Tensors
+from finewhisper.tensors import EMBEDDING, OUTPUT, Tensors
 from finewhisper.tokenizer import text_bytes
-
-_EMBEDDING, _OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"
 
 
 def write(source: ModelFolder, target: Path, quantization: str) -> None:
@@ -42,8 +40,11 @@ def write(source: ModelFolder, target: Path, quantization: str) -> None:
             f"--quantization {quantization}: {source.path} is {dimensions.n_text_state} wide, and blocks of {BLOCK} do not fit; use f16"
         )
     tensors = Tensors(source)
-    if _OUTPUT in tensors and not np.array_equal(tensors[_OUTPUT], tensors[_EMBEDDING]):
-        raise UnsupportedError(f"{source.path}: has an output matrix of its own, which whisper.cpp has no place for; use --to ctranslate2")
+    if OUTPUT in tensors and not np.array_equal(tensors[OUTPUT], tensors[EMBEDDING]):
+        raise UnsupportedError(
+            f"{source.path}: has an output matrix of its own, which whisper.cpp has no place for; use --to ctranslate2 or --to onnx, or "
+            "train again without proj_out and embed_tokens among what learns"
+        )
     layout = openai.layout(dimensions)
     with (target / GGML_NAME).open("wb") as stream:
         writer = Writer(stream, dimensions, quantization, text_bytes(vocabulary.tokenizer))

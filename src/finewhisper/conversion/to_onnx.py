@@ -18,7 +18,8 @@ from finewhisper import progress
 from finewhisper.conversion import companions
 from finewhisper.conversion.config import Layout, Quantization
 from finewhisper.conversion.to_ctranslate2 import decoding_config
-from finewhisper.errors import MissingExtraError
+from finewhisper.errors import MissingExtraError, UsageError
+from finewhisper.generation import unasked_language
 from finewhisper.model import ModelFolder
 from finewhisper.tensors import Tensors
 from finewhisper.vocabulary import Vocabulary
@@ -47,7 +48,7 @@ def write(source: ModelFolder, target: Path, quantization: Quantization, layout:
     vocabulary = companions.checked_vocabulary(source)
     tensors, sizes = Tensors(source), onnx_network.Sizes.read(source.config)
     if layout == "sherpa-onnx":
-        config = _sherpa(target / "sherpa-onnx", tensors, sizes, precision, vocabulary)
+        config = _sherpa(target / "sherpa-onnx", tensors, sizes, precision, vocabulary, _prompt(source, vocabulary))
     else:
         config = {"transformers.js_config": _browser(target / "onnx", tensors, sizes, precision)}
     decoding = decoding_config(_generation(source), source.config, vocabulary)
@@ -72,13 +73,26 @@ def _browser(folder: Path, tensors: Tensors, sizes: Sizes, precision: Precision)
     return settings
 
 
-def _sherpa(folder: Path, tensors: Tensors, sizes: Sizes, precision: Precision, vocabulary: Vocabulary) -> dict[str, Any]:
+def _prompt(source: ModelFolder, vocabulary: Vocabulary) -> list[int] | None:
+    """What stands before every text of a model of one language; None for a model of several."""
+    language = unasked_language(_generation(source), source.card.languages)
+    if not vocabulary.multilingual or language is None:
+        return None
+    try:
+        return vocabulary.prompt(language, source.card.task, timestamps=True)
+    except UsageError:  # what the author of a model wrote is no language
+        return None
+
+
+def _sherpa(
+    folder: Path, tensors: Tensors, sizes: Sizes, precision: Precision, vocabulary: Vocabulary, prompt: list[int] | None
+) -> dict[str, Any]:
     """The graphs and the list of tokens for sherpa-onnx, which reads nothing else."""
     from finewhisper.conversion import onnx_sherpa
 
     paths = [folder / f"{part}{onnx_sherpa.SUFFIXES[precision]}.onnx" for part in ("encoder", "decoder")]
     fills = (onnx_sherpa.encoder, onnx_sherpa.decoder)
-    _write_graphs(paths, fills, tensors, sizes, precision, onnx_sherpa.metadata(sizes, vocabulary))
+    _write_graphs(paths, fills, tensors, sizes, precision, onnx_sherpa.metadata(sizes, vocabulary, prompt))
     (folder / "tokens.txt").write_text(onnx_sherpa.tokens(vocabulary), encoding="ascii")
     return {}
 
@@ -110,5 +124,4 @@ def _write_graphs(
 
 
 def _generation(source: ModelFolder) -> dict[str, Any]:
-    content = json.loads((source.files / "generation_config.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in content.items() if value is not None}
+    return {name: value for name, value in source.generation.items() if value is not None}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
+from finewhisper import json_values
 from finewhisper.corpora.archive import extract
 from finewhisper.corpora.config import PrepareConfig
 from finewhisper.corpora.corpus import SPLITS, Clip, Corpus, LeftOut
@@ -80,7 +81,10 @@ def _transcripts(path: Path) -> dict[str, str]:
 def _once(archive: Path, folder: Path) -> None:
     """Extract an archive below ``folder`` unless that was completed before; its own top folder ``data_aishell`` is not repeated."""
     marker = folder / _EXTRACTED
-    done = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
+    try:
+        done = dict(json_values.read(marker))
+    except (FileNotFoundError, ValueError, TypeError):
+        done = {}
     if done.get(archive.name) == archive.stat().st_size:
         return
     extract(archive, folder, wanted=lambda name: str(PurePosixPath(name)).removeprefix("data_aishell/"))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finewhisper import __version__, manifest
+from finewhisper import __version__, json_values, manifest
 from finewhisper.corpora.config import PrepareConfig
 from finewhisper.corpora.corpus import SPLITS, Clip, LeftOut
 from finewhisper.errors import StorageError
@@ -152,8 +152,8 @@ def _require_replaceable(manifests: Iterable[Path], record: Mapping[str, Any] | 
 
 def _record(config: PrepareConfig) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(_marker(config).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):
+        return dict(json_values.read(_marker(config)))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
 
 

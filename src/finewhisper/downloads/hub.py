@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from finewhisper.files import sha256, storage_errors
 from finewhisper.generation import complete
 from finewhisper.model import ModelCard, ModelFolder, versions
 from finewhisper.outputs import atomic_folder
+from finewhisper.small_files import read_json
 
 #: No pickles, no copies in other formats or precisions, nothing in subfolders.
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
@@ -94,7 +94,7 @@ def _check_small_files(repository: str, folder: Path) -> None:
     from finewhisper.tokenizer import read_tokenizer
 
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         if config.get("model_type") != "whisper":
             raise ModelError(f"is a model of type {config.get('model_type')!r}, not Whisper; finewhisper works with Whisper models only")
         missing = [name for name in ("generation_config.json", "preprocessor_config.json") if not (folder / name).is_file()]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from finewhisper import json_values
 from finewhisper.errors import UsageError
 from finewhisper.evaluation import table
 from finewhisper.evaluation.scores import Row
@@ -33,7 +33,7 @@ class Baseline:
     def read(cls, path: Path) -> Baseline:
         """Raises: UsageError where ``path`` is not the output of an evaluation."""
         try:
-            result = json.loads((path / RESULT_NAME).read_text(encoding="utf-8"))
+            result = json_values.read(path / RESULT_NAME)
             return cls(
                 path,
                 str(result["title"]),

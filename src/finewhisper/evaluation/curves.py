@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from finewhisper import json_values
 from finewhisper.errors import ModelError
 
 NAME = "training.json"
@@ -33,9 +33,9 @@ class Curves:
         if not path.is_file():
             return cls()
         try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
+            entries = json_values.read(path)
             return cls(*(_points(entries, key) for key in ("loss", "eval_wer", "eval_cer")))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise ModelError(f'{path}: is not a list like [{{"step": 10, "loss": 1.5}}, …] ({error!r}); delete it or merge again') from None
 
 

@@ -15,6 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from finewhisper.errors import UsageError
 from finewhisper.training.config import AdaloraOptions
 
 Pattern = dict[str, list[bool]]  # which directions are left, by the name of the matrix' lora_E
@@ -32,10 +33,15 @@ class RankAllocation(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, optimizer: Any = None, **_: Any
     ) -> None:
-        """Trainer alone knows how many optimizer steps there will be."""
+        """Trainer alone knows how many optimizer steps there will be. Raises: UsageError: too few to learn which directions matter."""
         self.config.total_step = state.max_steps
         self.config.tinit = int(self.options.hold_share * state.max_steps)
         self.config.tfinal = int(self.options.final_share * state.max_steps)
+        if self.config.total_step - self.config.tfinal < 2:
+            raise UsageError(
+                f"--method adalora: of {state.max_steps} steps none is left to learn which ranks matter before they are taken away; raise "
+                "--max-steps or --epochs, or take --method lora"
+            )
         if state.global_step:
             self.pattern = remaining(self.model)
             self._recall(optimizer)

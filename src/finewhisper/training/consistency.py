@@ -6,13 +6,13 @@ together from both kinds trains without an error and writes nonsense ever after;
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from finewhisper.audio import WINDOW_FRAMES
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
+from finewhisper.small_files import read_json
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
 
@@ -71,7 +71,4 @@ def _ids(file: str, content: Mapping[str, Any], vocabulary: Vocabulary) -> Itera
 
 
 def _read(folder: ModelFolder, name: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder.files / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder.path / name}: cannot be read as JSON ({error}); copy it from the original model") from error
+    return read_json(folder.files / name)

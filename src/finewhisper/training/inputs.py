@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from finewhisper import json_values
 from finewhisper.errors import UsageError
 from finewhisper.files import sampled_sha256, sha256
 from finewhisper.manifest import Utterance
@@ -40,7 +41,10 @@ def require_unchanged(inputs: dict[str, Any], folder: Path) -> None:
         UsageError: naming what has changed.
     """
     path = folder / NAME
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        before = dict(json_values.read(path)) if path.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--resume: {path}: cannot be read ({error}); delete it to resume without comparing the data") from None
     changed = [_change(key, value, inputs[key]) for key, value in before.items() if value != inputs[key]]
     if changed:
         raise UsageError(

@@ -47,8 +47,8 @@ from finewhisper.whisper import FEW_KEYS, LengthAwareWhisper
 #: What holes in a CPU's heap add, as a share of what layers keep without gradient checkpointing, measured. torch asks glibc for aligned
 #: blocks; what one of them leaves behind is too small for the next of its size (https://sourceware.org/bugzilla/show_bug.cgi?id=14581),
 #: so much of what is freed within a step is not used again. An adapted layer makes three tensors on its way to one; blocks above 32 MB
-#: are not in the heap.
-HOLES = {"lora": 1.0, "adalora": 1.0, "full": 0.25}
+#: are not in the heap. By the bytes of the type that matrices are multiplied in; source: benchmarks/results/memory.md.
+HOLES = {"lora": {4: 1.4, 2: 0.9}, "adalora": {4: 1.6, 2: 2.0}, "full": {4: 0.25, 2: 0.0}}
 #: How many times ``d_model`` a linear layer reads and writes.
 _READS = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 1, "fc2": 4}
 _WRITES = {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 4, "fc2": 1}
@@ -184,7 +184,7 @@ class Footprint:
         loss = load.labels * self._vocabulary * (4 if self._s == 4 else 6)
         copies = 2 * self.learning if self._s == 2 else 0
         embedding = 8 * self._vocabulary * self._width * self.embedding_learns
-        holes = self._layers(load) * HOLES[self.config.method] if self.device == "cpu" else 0
+        holes = self._layers(load) * HOLES[self.config.method][self._s] if self.device == "cpu" else 0
         return round(self.kept(load) + holes + copies + max(loss, backward, embedding))
 
     def _layers(self, load: Load) -> float:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finewhisper import outputs
+from finewhisper import json_values, outputs
 from finewhisper.config import read_recipe
 from finewhisper.config import save as save_config
 from finewhisper.errors import UsageError
@@ -152,7 +152,7 @@ def _is_broken_off(output: Path) -> bool:
 def _is_complete(checkpoint: Path) -> bool:
     """Whether Trainer wrote all of it: the state comes last, and is no JSON before its last brace."""
     try:
-        json.loads((checkpoint / _LAST_FILE).read_text(encoding="utf-8"))
+        json_values.read(checkpoint / _LAST_FILE)
     except (OSError, ValueError):
         return False
     return True

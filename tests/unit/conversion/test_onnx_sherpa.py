@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from finewhisper.conversion import onnx_graph, to_onnx
 from finewhisper.conversion.weights import largest_error
-from finewhisper.model import ModelFolder
+from finewhisper.model import ModelCard, ModelFolder
 from finewhisper.vocabulary import Vocabulary
 
 from .test_to_onnx import STEPS, TOKENS, Make, reference, sound
@@ -96,6 +98,39 @@ def test_the_metadata_names_the_special_tokens(make_random: Make, vocabularies: 
     assert len(codes) == len(vocabulary.languages)
     assert ("yue" in codes) == (kind == "v3")
     assert (found["n_text_ctx"], found["n_text_state"], found["n_text_layer"], found["n_mels"]) == ("448", "64", "2", "80")
+
+
+@pytest.mark.parametrize(
+    ("card", "author", "language", "task"),
+    [
+        ({"languages": ("bg",)}, None, "bg", "transcribe"),
+        ({"languages": ("bg",), "training": {"task": "translate"}}, None, "bg", "translate"),
+        ({"languages": ("bg", "zh")}, "bg", None, ""),
+        ({}, "hindi", "hi", "transcribe"),
+        ({}, "klingon", None, ""),
+    ],
+    ids=["tuned on one", "translates", "tuned on two", "an author's", "no language"],
+)
+def test_a_model_of_one_language_says_its_whole_prompt(
+    make_random: Make,
+    vocabularies: dict[str, Vocabulary],
+    tmp_path: Path,
+    card: dict[str, Any],
+    author: str | None,
+    language: str | None,
+    task: str,
+) -> None:
+    """Else sherpa-onnx would put English there."""
+    source, vocabulary = make_random("v2"), vocabularies["v2"]
+    folder = tmp_path / "source"
+    shutil.copytree(source, folder)
+    ModelCard(**card).write(folder)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"language": author}))
+    found = session(export(folder, tmp_path / "copy"), "encoder").get_modelmeta().custom_metadata_map
+    start = [vocabulary.start_of_transcript, vocabulary.languages[language or "en"], vocabulary.id(f"<|{task or 'transcribe'}|>")]
+    assert found["sot_sequence"] == ",".join(map(str, start))
+    assert found["is_multilingual"] == str(int(language is None))
 
 
 def test_tokens_are_the_bytes_of_the_text(make_random: Make, vocabularies: dict[str, Vocabulary], tmp_path: Path) -> None:

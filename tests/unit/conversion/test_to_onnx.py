@@ -204,8 +204,12 @@ def test_the_config_tells_transformers_js_what_is_there(source: Path, tmp_path: 
     assert generation["max_initial_timestamp_index"] == 50
 
 
-def test_two_embeddings_stay_two(make_random: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("says", [False, True])
+def test_two_embeddings_stay_two(make_random: Make, tmp_path: Path, says: bool) -> None:
+    """As transformers has it, whatever ``config.json`` says of two that differ."""
     source = make_random("v2", tie_word_embeddings=False)
+    content = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(content | {"tie_word_embeddings": says}))
     folder = export(source, tmp_path / "copy")
     states, logits = reference(source, sound(80, 100), TOKENS)
     np.testing.assert_allclose(decode(folder, states, STEPS)[0], logits, atol=1e-4)

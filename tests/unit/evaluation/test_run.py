@@ -16,6 +16,7 @@ from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.run import run
 from finewhisper.files import sha256
 from finewhisper.manifest import Utterance
+from finewhisper.model import ModelCard, ModelFolder
 from finewhisper.outputs import RECORD
 
 FIELD = Path(__file__).parents[2] / "field" / "audio"
@@ -190,3 +191,19 @@ def test_a_clip_longer_than_a_window(random_model: Path, speech_folder: Path) ->
     manifest.write(speech_folder / "long.jsonl", [manifest.Utterance(path, "tone", "en")])
     evaluation = run(config(random_model, speech_folder, manifest=speech_folder / "long.jsonl"))
     assert evaluation.rows[0].duration_s == pytest.approx(35.0)
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_a_test_set_that_was_learnt_and_clips_that_are_there_twice_are_told(
+    learnt: bool, speech_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = speech_folder / "train.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines, lines[0]]) + "\n", encoding="utf-8")
+    digest = sha256(path)
+    ModelCard(training={"manifest_sha256": digest if learnt else "0" * 64}).write(speech_folder)
+    given = config(Path("model"), speech_folder)
+    module._look(given, manifest.read(path), digest, ModelFolder(speech_folder, "transformers"))
+    said = capsys.readouterr().err
+    assert f"{path}:9: duplicate: the same clip and text as {path}:1" in said
+    assert (f"{path}: {speech_folder} was trained on this very manifest; take other speech" in said) == learnt

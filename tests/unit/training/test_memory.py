@@ -161,7 +161,9 @@ def measured_run(options: FinetuneConfig, result: Path) -> None:
     """Fine-tune in a process, and write down what was expected of its memory and by how much that grew at most."""
     expected = list[int]()
     fitting.Fit.tell = lambda fit, load: expected.append(fit.demand(load).total)  # type: ignore[method-assign]
-    run(options.model_copy(update={"output": result.with_suffix(".first"), "max_steps": 1}))  # libraries are read in the first run
+    (result.parent / "short").mkdir()
+    short = long_clips(result.parent / "short", 2, 1.0) / "train.jsonl"
+    run(options.model_copy(update={"train": short, "output": result.with_suffix(".first"), "max_steps": 1}))  # reads the libraries
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     status = Path("/proc/self/status")
@@ -184,7 +186,7 @@ def _kilobytes(status: str, name: str) -> int:
         (2, 16.0, {"gradient_checkpointing": True}),
         (2, 16.0, {"method": "full"}),
         (8, 3.0, {"precision": "bfloat16"}),
-        (8, 3.0, {"method": "full", "full_window_share": 1.0, "stitched_share": 0.0}),
+        (3, 3.0, {"method": "full", "full_window_share": 1.0, "stitched_share": 0.0}),
     ],
     ids=["LoRA", "LoRA-checkpointing", "full", "short-bfloat16", "full-windows"],
 )
@@ -197,7 +199,7 @@ def test_the_estimate_is_near_a_runs_real_peak(
     assert together(1, measured_run, options, folder / "memory.json") == [0]
     found = json.loads((folder / "memory.json").read_text())
     print({name: f"{count / 1e6:.0f} MB" for name, count in found.items()})
-    assert 0.75 <= found["expected"] / found["measured"] <= 1.25
+    assert 0.8 <= found["expected"] / found["measured"] <= 1.2
 
 
 def grown_run(options: FinetuneConfig, result: Path) -> None:
@@ -218,14 +220,14 @@ def grown_run(options: FinetuneConfig, result: Path) -> None:
 def test_memory_stays_flat_over_batches_of_many_lengths(random_model: Path, tmp_path: Path) -> None:
     """Compiled kernels of every length that was met would be kept: a run of whisper-base in bfloat16 grew by 1.4 GB in 30 steps."""
     utterances = []
-    for index in range(36):
+    for index in range(24):
         folder = tmp_path / str(index)
         folder.mkdir()
-        long_clips(folder, 1, 0.5 + 0.3 * index)
+        long_clips(folder, 1, 0.5 + 0.45 * index)
         utterances += manifest.read(folder / "train.jsonl")
     manifest.write(tmp_path / "train.jsonl", utterances)
     options = quick_run(tmp_path, random_model, batch_size=1, epochs=1, precision="bfloat16")
     assert together(1, grown_run, options, tmp_path / "held.json") == [0]
     held = json.loads((tmp_path / "held.json").read_text())
     print(f"{held[11] / 1e6:.0f} MB after 12 steps, {held[-1] / 1e6:.0f} MB after {len(held)}")
-    assert held[-1] - held[11] < 40e6
+    assert held[-1] - held[11] < 20e6

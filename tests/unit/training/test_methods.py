@@ -14,6 +14,7 @@ from peft import AdaLoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from finetuning import quick_run
 from finewhisper import merging, whisper
 from finewhisper.config import build
 from finewhisper.errors import MissingExtraError, UnsupportedError, UsageError
@@ -408,3 +409,11 @@ def test_larger_models_get_smaller_learning_rates() -> None:
     assert rates == sorted(rates, reverse=True)
     assert methods.default_learning_rate("lora", 512) == pytest.approx(5e-4)
     assert methods.default_learning_rate("full", 512) == pytest.approx(2.5e-5)
+
+
+def test_adalora_needs_more_than_one_step(random_model: Path, speech_folder: Path) -> None:
+    """peft ended with a KeyError: ranks were to be taken away by an importance that no step had told."""
+    options = quick_run(speech_folder, random_model, method="adalora", max_steps=1)
+    with pytest.raises(UsageError, match=r"--method adalora: of 1 steps none is left .* --max-steps"):
+        run(options)
+    assert run(options.model_copy(update={"max_steps": 2, "overwrite": True})).output.is_dir()

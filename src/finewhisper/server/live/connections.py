@@ -13,6 +13,7 @@ from typing import Any
 from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from finewhisper import json_values
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.server.errors import BusyError, ClientGoneError, ClosingError, KeyRefusedError, TooLargeError, fault
 from finewhisper.server.hosts import Visitors
@@ -180,13 +181,9 @@ def closing_code(error: Exception) -> int:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
-        if "\\u" in text:  # only an escape can stand for half a surrogate pair
-            json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise UsageError("a text message holds half a surrogate pair, which is no character") from None
-    except (ValueError, RecursionError):
-        content = None
+        content = json_values.parse(text)
+    except ValueError as error:
+        raise UsageError(f"a text message must be a JSON object; this one {error}") from None
     if not isinstance(content, dict):
         raise UsageError("a text message must be a JSON object; sound is sent in binary messages")
     return content
