@@ -10,8 +10,6 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from finewhisper.messages import local
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -34,10 +32,10 @@ def bar(description: str, total: float | None, unit: str, *, layout: str | None 
     """
     interval_s = 0.1 if sys.stderr.isatty() else 15.0
     return tqdm(
-        desc=local(description),
+        desc=description,
         total=total,
         bar_format=layout,
-        unit=local(unit),
+        unit=unit,
         unit_scale=unit == "B",
         mininterval=interval_s,
         dynamic_ncols=sys.stderr.isatty(),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import SpeechSet
-from finewhisper.messages import say
 from finewhisper.progress import note
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.dataset import speaker
@@ -20,23 +18,8 @@ FEW = 200
 ONE_VOICE = 0.9
 
 
-@dataclass(frozen=True)
-class Advice:
-    """A sentence or two: what is to be expected, and what to do."""
-
-    text: str  #: English, with ``{names}`` in it
-    values: Mapping[str, object] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return self.text.format(**self.values)
-
-    def local(self) -> str:
-        """In the reader's language."""
-        return say(self.text, **self.values)
-
-
-def advise(config: FinetuneConfig, train: Sequence[Utterance], dev: Sequence[SpeechSet]) -> tuple[Advice, ...]:
-    """All that applies to a run.
+def advise(config: FinetuneConfig, train: Sequence[Utterance], dev: Sequence[SpeechSet]) -> tuple[str, ...]:
+    """All that applies to a run, a sentence or two each: what is to be expected, and what to do.
 
     Args:
         train: what is learnt from.
@@ -47,10 +30,10 @@ def advise(config: FinetuneConfig, train: Sequence[Utterance], dev: Sequence[Spe
     return (*_voices(spoken, heard), *_amount(spoken), *_forgetting(config))
 
 
-def tell(advice: Sequence[Advice]) -> None:
+def tell(advice: Sequence[str]) -> None:
     """Print it."""
     if advice:
-        note("\n".join([say("Before you rely on the result:"), *(f"  - {each.local()}" for each in advice)]))
+        note("\n".join(["Before you rely on the result:", *(f"  - {each}" for each in advice)]))
 
 
 def markdown(advice: Sequence[str]) -> str:
@@ -58,10 +41,10 @@ def markdown(advice: Sequence[str]) -> str:
     return "\n## Before you rely on it\n\n" + "".join(f"- {each}\n" for each in advice) if advice else ""
 
 
-def _voices(spoken: Sequence[Utterance], heard: Sequence[Utterance]) -> Iterator[Advice]:
+def _voices(spoken: Sequence[Utterance], heard: Sequence[Utterance]) -> Iterator[str]:
     known = Counter(voice for utterance in spoken if (voice := speaker(utterance)) is not None)
     if not known:
-        yield Advice(
+        yield (
             "The manifest does not say who speaks (`speaker`). If it is one person, others may be understood worse afterwards than by the "
             "base: train on other voices too, or see with --keep what becomes of them."
         )
@@ -69,27 +52,26 @@ def _voices(spoken: Sequence[Utterance], heard: Sequence[Utterance]) -> Iterator
     (voice, count), *_ = known.most_common(1)
     if count < ONE_VOICE * len(spoken):
         return
-    yield Advice(
-        "{percent} % of the utterances are spoken by one voice ({voice}). Others may be understood worse afterwards than by the base: "
-        "train on other voices too, or see with --keep what becomes of them.",
-        {"percent": round(100 * count / len(spoken)), "voice": voice.name if isinstance(voice, Path) else voice},
+    name, percent = voice.name if isinstance(voice, Path) else voice, round(100 * count / len(spoken))
+    yield (
+        f"{percent} % of the utterances are spoken by one voice ({name}). Others may be understood worse afterwards than by the base: "
+        "train on other voices too, or see with --keep what becomes of them."
     )
     if heard and all(speaker(utterance) == voice for utterance in heard):
-        yield Advice("The development set has no other voice either: its score says nothing about others.")
+        yield ("The development set has no other voice either: its score says nothing about others.")
 
 
-def _amount(spoken: Sequence[Utterance]) -> Iterator[Advice]:
+def _amount(spoken: Sequence[Utterance]) -> Iterator[str]:
     if len(spoken) < FEW:
-        yield Advice(
-            "{count} utterances are few. Below some {few}, much of what is learnt is chance: record more, or let each sound different "
-            "every time it is heard (--augment), and take no difference for real that is smaller than the interval beside the score.",
-            {"count": len(spoken), "few": FEW},
+        yield (
+            f"{len(spoken)} utterances are few. Below some {FEW}, much of what is learnt is chance: record more, or let each sound "
+            "different every time it is heard (--augment), and take no difference for real that is smaller than the interval beside the score."
         )
 
 
-def _forgetting(config: FinetuneConfig) -> Iterator[Advice]:
+def _forgetting(config: FinetuneConfig) -> Iterator[str]:
     if not config.keep:
-        yield Advice(
+        yield (
             "Nothing will show what the model forgets. Name speech that must not get worse, such as other voices or languages, with "
             "--keep: base and result are compared on it."
         )

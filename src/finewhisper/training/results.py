@@ -20,7 +20,7 @@ from finewhisper.matrix import short_names
 from finewhisper.model import Context, ModelCard, ModelFolder, versions
 from finewhisper.progress import note
 from finewhisper.training import inputs, methods, scoring
-from finewhisper.training.advice import Advice, markdown
+from finewhisper.training.advice import markdown
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.plot import plot_training
 from finewhisper.training.processes import first_alone, is_first
@@ -212,7 +212,7 @@ def model_card(
     config: FinetuneConfig,
     context: Context,
     train: Sequence[Utterance],
-    told: Sequence[Advice],
+    told: Sequence[str],
     *,
     hours: float,
     best: dict[str, float],

@@ -10,7 +10,6 @@ import torch
 
 from finewhisper import machine
 from finewhisper.errors import MissingExtraError, UnsupportedError
-from finewhisper.messages import say
 from finewhisper.progress import note
 from finewhisper.training import processes
 from finewhisper.training.config import FinetuneConfig
@@ -37,9 +36,9 @@ def _fastest(device: torch.device) -> str:
         return "float16" if torch.cuda.get_device_capability(device) >= _FAST_FLOAT16 else "float32"
     features = [feature for feature, question in _BFLOAT16.items() if _has(question)]
     if features:
-        note(say("--precision auto: bfloat16, for this processor has {features}", features=", ".join(features)))
+        note(f"--precision auto: bfloat16, for this processor has {', '.join(features)}")
         return "bfloat16"
-    note(say("--precision auto: float32, for this processor has neither avx512_bf16 nor amx"))
+    note("--precision auto: float32, for this processor has neither avx512_bf16 nor amx")
     return "float32"
 
 
@@ -61,7 +60,7 @@ def use_threads(config: FinetuneConfig, device: torch.device) -> None:
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), machine.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))))
     threads = torch.get_num_threads()
-    note(say("computing on {device} in {precision}; CPU threads: {threads}", device=device, precision=config.precision, threads=threads))
+    note(f"computing on {device} in {config.precision}; CPU threads: {threads}")
     if device.type == "cpu" and threads > 1 and processes.count() == 1:
         _warn_if_busy(threads)
 
@@ -70,14 +69,8 @@ def _warn_if_busy(threads: int) -> None:
     busy, cores = machine.busy_cores(), machine.cores()
     if busy is None or busy < _BUSY * cores or cores - busy >= threads:
         return
-    note(
-        say(
-            "  others keep {busy:.1f} of {cores} cores busy, and threads wait for each other: --threads {fewer} may be faster",
-            busy=busy,
-            cores=cores,
-            fewer=max(1, int(cores - busy)),
-        )
-    )
+    fewer = max(1, int(cores - busy))
+    note(f"  others keep {busy:.1f} of {cores} cores busy, and threads wait for each other: --threads {fewer} may be faster")
 
 
 def require_supported(config: FinetuneConfig, device: torch.device) -> None:

@@ -19,7 +19,6 @@ from finewhisper.audio import WINDOW_S, Notice, Pick, Seconds, Waveform
 from finewhisper.engines import KINDS, load_engine
 from finewhisper.errors import AudioError, CutShortError, DiskFullError, FinewhisperError, UsageError
 from finewhisper.files import atomic_file
-from finewhisper.messages import say
 from finewhisper.model import ModelFolder
 from finewhisper.progress import bar, in_threads, note
 from finewhisper.transcript import DecodeOptions, Transcript
@@ -141,7 +140,7 @@ def _write(task: _Task, transcript: Transcript, layout: Layout, problems: list[s
     except Exception as error:
         problems.append(_problem(task.recording, error))
     else:
-        note(say("{name}: wrote {files}", name=task.recording.name, files=_listed(task.targets.values())))
+        note(f"{task.recording.name}: wrote {_listed(task.targets.values())}")
 
 
 def _is_printed(config: TranscribeConfig, recordings: list[Recording], problems: list[str]) -> str | None:
@@ -169,8 +168,7 @@ def _open_tasks(config: TranscribeConfig, recordings: list[Recording], problems:
     for recording, targets in zip(recordings, destinations(recordings, config.output, config.format or ("txt",)), strict=True):
         kept = [] if config.overwrite else [path for path in targets.values() if os.path.isfile(path)]  # noqa: PTH113
         if kept:
-            text = "{name}: skipped {files}, which is there already; --overwrite replaces it"
-            note(say(text, name=recording.name, files=_listed(kept)))
+            note(f"{recording.name}: skipped {_listed(kept)}, which is there already; --overwrite replaces it")
         missing = {name: path for name, path in targets.items() if path not in kept}
         refused = next(filter(None, map(unwritable, missing.values())), None)
         if refused is not None:
@@ -220,7 +218,7 @@ def _transcribed(config: TranscribeConfig, tasks: list[_Task], problems: list[st
             if shown is not None:
                 shown.update(seconds)
                 speed = shown.n / max(time.time() - shown.start_t, 1e-3)
-                shown.set_postfix_str(say("{speed:.1f} times real time", speed=speed), refresh=False)
+                shown.set_postfix_str(f"{speed:.1f} times real time", refresh=False)
 
         for transcript in transcriber.transcribe_clips(clips(), languages=iter(languages), progress=advance):
             task = read.popleft()
@@ -279,8 +277,8 @@ def _progress(total_s: Seconds) -> AbstractContextManager[Any]:
     """A bar over seconds of audio where there is enough of it to wait for."""
     if total_s < _WORTH_A_BAR_S:
         return nullcontext()
-    layout = "{{l_bar}}{{bar}}| {{n:.0f}}/{{total:.0f}} s of audio [{{elapsed}} so far, {{remaining}} left{{postfix}}]"
-    return bar("transcribe", total_s, "s", layout=say(layout), smoothing=0.0)
+    layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed} so far, {remaining} left{postfix}]"
+    return bar("transcribe", total_s, "s", layout=layout, smoothing=0.0)
 
 
 def _duration(path: Path | None) -> Seconds:
@@ -316,9 +314,10 @@ def _failure(problems: list[str], named: int) -> AudioError:
 
 def _summary(done: int, skipped: int, heard_s: Seconds, took_s: Seconds) -> str:
     if not done:
-        some = "nothing to do: the results of {count} recordings are there already"
-        return say("nothing to do: the results of 1 recording are there already") if skipped == 1 else say(some, count=skipped)
-    recordings = say("1 recording") if done == 1 else say("{count} recordings", count=done)
-    line = "{recordings}, {heard:.1f} s of audio in {took:.1f} s ({speed:.1f} times real time)"
-    left = say(", {count} skipped", count=skipped) if skipped else ""
-    return say(line, recordings=recordings, heard=heard_s, took=took_s, speed=heard_s / took_s) + left
+        return f"nothing to do: the results of {_recordings(skipped)} are there already"
+    left = f", {skipped} skipped" if skipped else ""
+    return f"{_recordings(done)}, {heard_s:.1f} s of audio in {took_s:.1f} s ({heard_s / took_s:.1f} times real time){left}"
+
+
+def _recordings(count: int) -> str:
+    return "1 recording" if count == 1 else f"{count} recordings"

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
 from finewhisper.language import spoken_language
-from finewhisper.messages import say
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.transcription import guards
 from finewhisper.transcription.finishing import Finishing
@@ -360,5 +359,5 @@ def _transcript(recording: _Recording, segments: Sequence[Segment], duration_s: 
     probability = detected if recording.probability is None else recording.probability
     well_timed = tuple(itertools.chain.from_iterable(transcript.well_timed for transcript in heard))
     silent = recording.read and recording.samples > 0 and not recording.heard
-    notices = (say("no speech was found, so nothing was decoded (--no-vad decodes all the same)"),) if silent else ()
+    notices = ("no speech was found, so nothing was decoded (--no-vad decodes all the same)",) if silent else ()
     return Transcript(tuple(segments), language, duration_s, probability, well_timed, notices=notices)

@@ -61,10 +61,6 @@ def test_what_is_noticed_in_decoding_is_counted(
         "a hole in its time stamps is read as silence: 0.38 s at 3.78 s",
     ]
     assert prepared.splits["mine"].utterances == 4
-    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    check(source, tmp_path / "chinese", decode=True)
-    told = capsys.readouterr().err
-    assert f"有损坏数据包的语音：2 段；第一段是 {FIELD / 'pad0.mp3'}：已跳过 1 个损坏的数据包，位于 9.66 秒" in told
 
 
 def test_a_manifest_is_completed(clips: Path, tmp_path: Path) -> None:
