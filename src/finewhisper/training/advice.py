@@ -65,7 +65,8 @@ def _amount(spoken: Sequence[Utterance]) -> Iterator[str]:
     if len(spoken) < FEW:
         yield (
             f"{len(spoken)} utterances are few. Below some {FEW}, much of what is learnt is chance: record more, or let each sound "
-            "different every time it is heard (--augment), and take no difference for real that is smaller than the interval beside the score."
+            "different every time it is heard (--augment), and take no "
+            "difference for real that is smaller than the interval beside the score."
         )
 
 
