@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finewhisper import findings, manifest
+from finewhisper.audio import Seconds
 from finewhisper.errors import ManifestError, UsageError
 from finewhisper.findings import Named
 from finewhisper.manifest import Utterance
@@ -19,11 +20,22 @@ from finewhisper.training.dataset import speaker
 from finewhisper.training.labels import PROMPT_AND_END, Labeller
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
 
+#: A training set of up to so much speech is decoded before training begins, in some seconds; of a larger one each clip is checked when it
+#: is first learnt from (:class:`Unusable`), so that a run on thousands of hours begins at once.
+DECODED_FIRST_S: Seconds = 5 * 3600.0
+#: Of a clip whose duration nobody has recorded.
+_USUAL_S: Seconds = 5.0
+
 
 def usable(path: Path, config: FinetuneConfig, labeller: Labeller) -> list[Utterance]:
-    """The utterances of a manifest that can be learnt from; every other one is an error or, with ``skip_bad``, listed and left out."""
+    """The utterances of a manifest that can be learnt from; every other one is an error or, with ``skip_bad``, listed and left out.
+
+    Texts, headers and recorded durations are checked of all, sound up to :data:`DECODED_FIRST_S` of it.
+    """
     utterances = manifest.read(path)
-    problems = manifest.check(utterances, path, count_tokens=labeller.longest, max_tokens=MAX_TOKENS - PROMPT_AND_END, decode=True)
+    speech_s = sum(utterance.duration_s or _USUAL_S for utterance in utterances)
+    most = MAX_TOKENS - PROMPT_AND_END
+    problems = manifest.check(utterances, path, count_tokens=labeller.longest, max_tokens=most, decode=speech_s <= DECODED_FIRST_S)
     if labeller.vocabulary.multilingual and config.language is None:
         unnamed = [utterance for utterance in utterances if utterance.language is None]
         problems += [f"{path}:{utterance.line}: has no 'language'; add it or pass --language" for utterance in unnamed]
@@ -36,6 +48,45 @@ def usable(path: Path, config: FinetuneConfig, labeller: Labeller) -> list[Utter
     if problems:
         note(f"{path}: left out {len(bad)} of {len(utterances)} utterances:\n" + "\n".join(problems))
     return usable
+
+
+class Unusable:
+    """The clips of the training set that turned out to be bad while it was learnt from.
+
+    Args:
+        path: the manifest.
+        utterances: those that are learnt from.
+        skip_bad: leave such clips out, each named once, instead of stopping.
+
+    Attributes:
+        rows: the clips so far, positions in ``utterances``.
+    """
+
+    def __init__(self, path: Path, utterances: Sequence[Utterance], *, skip_bad: bool) -> None:
+        self._path, self._utterances, self._skip_bad = path, utterances, skip_bad
+        self.rows: set[int] = set()
+
+    def tell(self, faults: Sequence[tuple[int, str]]) -> None:
+        """Clips of a batch that cannot be used, each with what is wrong.
+
+        Raises:
+            ManifestError: bad clips are not to be left out. It names all of the corpus, which is decoded to the end first.
+        """
+        new = dict(fault for fault in faults if fault[0] not in self.rows)
+        if not new:
+            return
+        if not self._skip_bad:
+            note("a clip cannot be used; looking for others before stopping")
+            found = manifest.decoding_faults(self._utterances)
+            problems = [self._line(row, fault) for row, fault in enumerate(found) if fault is not None]
+            problems = problems or [self._line(row, fault) for row, fault in new.items()]
+            step = "correct these lines and begin again, or leave them out with --skip-bad --resume"
+            raise ManifestError(f"{self._path}: {len(problems)} clips cannot be used; {step}", problems)
+        self.rows |= set(new)
+        note("\n".join(["left out:", *(self._line(row, fault) for row, fault in new.items())]))
+
+    def _line(self, row: int, fault: str) -> str:
+        return f"{self._path}:{self._utterances[row].line}: {fault}"
 
 
 def kept_sets(config: FinetuneConfig, vocabulary: Vocabulary) -> tuple[SpeechSet, ...]:

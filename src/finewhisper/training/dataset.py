@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from finewhisper import manifest
 from finewhisper.audio import HOP_LENGTH, SAMPLE_RATE, Waveform
+from finewhisper.errors import AudioError
 from finewhisper.features import pad_samples
 from finewhisper.manifest import Utterance
 from finewhisper.training.batches import LONGEST_PAUSE_S, QUIET_S, Window
@@ -34,6 +36,7 @@ class Example(NamedTuple):
     waveform: torch.Tensor  # (frames * 160,)
     labels: Labels
     rows: tuple[int, ...] = ()  #: the utterances in it
+    faults: tuple[tuple[int, str], ...] = ()  #: those that cannot be used and are not heard in it, each with what is wrong
     silence: tuple[int, ...] = ()  #: widths of the blocks of condensed silence after it, positions
 
 
@@ -48,22 +51,30 @@ class SpeechDataset(Dataset[Example]):
 
     def __getitem__(self, window: Window) -> Example:
         rng = np.random.default_rng(window.seed)
-        pieces, placed = self._read(window, rng)
-        if not window.rows:
+        pieces, placed, faults = self._read(window, rng)
+        if not placed:
             quiet_s = QUIET_S if window.silence else 0.0
             pieces.append(_noise(window.frames * HOP_LENGTH - round(quiet_s * SAMPLE_RATE), rng))
         waveform = pad_samples(np.concatenate(pieces), window.frames)
         labels = self.labeller(placed, rng, previous=self._previous(window.rows))
-        return Example(torch.from_numpy(waveform), labels, window.rows, window.silence)
+        return Example(torch.from_numpy(waveform), labels, window.rows, tuple(faults), window.silence)
 
-    def _read(self, window: Window, rng: np.random.Generator) -> tuple[list[Waveform], list[Placed]]:
-        """The sounds of a window with the pauses between them, and where in it each utterance begins."""
+    def _read(self, window: Window, rng: np.random.Generator) -> tuple[list[Waveform], list[Placed], list[tuple[int, str]]]:
+        """The sounds of a window with the pauses between them, where in it each utterance begins, and those that cannot be used."""
         pieces: list[Waveform] = []
         placed: list[Placed] = []
+        faults: list[tuple[int, str]] = []
         samples = 0
         for row in window.rows:
             utterance = self.utterances[row]
-            waveform = utterance.waveform()
+            try:
+                waveform = utterance.waveform()
+                fault = manifest.unheard(utterance, waveform)
+            except AudioError as error:
+                fault = str(error)
+            if fault is not None:  # the whole corpus may have been too large to be decoded before
+                faults.append((row, fault))
+                continue
             if self.augmentation is not None:
                 utterance, waveform = self.augmentation.apply(utterance, waveform, rng)
             if pieces:
@@ -72,7 +83,7 @@ class SpeechDataset(Dataset[Example]):
             placed.append(Placed(replace(utterance, duration_s=len(waveform) / SAMPLE_RATE), samples / SAMPLE_RATE))
             pieces.append(waveform)
             samples += len(waveform)
-        return pieces, placed
+        return pieces, placed, faults
 
     def _previous(self, rows: tuple[int, ...]) -> Utterance | None:
         """The utterance before a window's first: the line above in the manifest, where the same voice or file goes on."""
@@ -101,7 +112,9 @@ def _noise(samples: int, rng: np.random.Generator) -> Waveform:
 
 
 def collate(examples: list[Example]) -> dict[str, Any]:
-    """Stack examples of one context: waveforms (batch, samples), decoder_input_ids and labels (batch, tokens); ``rows`` as they are.
+    """Stack examples of one context: waveforms (batch, samples), decoder_input_ids and labels (batch, tokens).
+
+    ``rows`` and ``faults`` are those of the examples, in order.
 
     Full windows have ``silence`` too, (batch, blocks): see :class:`finewhisper.whisper.LengthAwareEncoder`.
     """
@@ -117,4 +130,5 @@ def collate(examples: list[Example]) -> dict[str, Any]:
         "decoder_input_ids": inputs,
         "labels": targets,
         "rows": [example.rows for example in examples],
+        "faults": [fault for example in examples for fault in example.faults],
     }

@@ -170,4 +170,5 @@ def collate_share(examples: list[Example]) -> dict[str, Any]:
         "decoder_input_ids": torch.zeros(1, 1, dtype=torch.long),
         "labels": unlabelled,
         "rows": [],
+        "faults": [],
     }

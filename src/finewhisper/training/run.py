@@ -16,7 +16,7 @@ from finewhisper.training.augment import Augmentation
 from finewhisper.training.batches import BatchPlan, LengthBatches
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.consistency import require_consistent
-from finewhisper.training.corpus import clips_of, kept_sets, look, usable
+from finewhisper.training.corpus import Unusable, clips_of, kept_sets, look, usable
 from finewhisper.training.dataset import SpeechDataset
 from finewhisper.training.guards import Guard
 from finewhisper.training.interpolation import Line
@@ -108,6 +108,7 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
             score=score,
             masking=augmentation.masking(train, config.seed) if augmentation else None,
             guard=guard,
+            unusable=Unusable(config.train, train, skip_bad=config.skip_bad),
             n_mels=base.config.num_mel_bins,
             callbacks=[
                 EpochOrder(batches),

@@ -20,11 +20,14 @@ from finewhisper.progress import bar, note
 from finewhisper.training import scoring
 from finewhisper.training.augment.masks import Masking
 from finewhisper.training.batches import LengthBatches
+from finewhisper.training.corpus import Unusable
 from finewhisper.training.dataset import SpeechDataset
 from finewhisper.training.guards import Guard
 from finewhisper.training.processes import Share, collate_share, is_first, wait
 from finewhisper.training.scoring import Scores
 
+#: What a batch says of itself; the model gets the rest.
+_FOR_US = ("rows", "faults")
 #: Ways of sharing the work in which every process has all the weights.
 _ONE_CAN_COMPUTE = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
 
@@ -36,6 +39,7 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         score: decodes the development sets with the model as it is and returns their error rates.
         masking: SpecAugment, where it is wanted.
         guard: looks at every step before it is taken.
+        unusable: is told of clips that turn out to be bad.
         n_mels: 80, or 128 for large-v3 and turbo.
     """
 
@@ -45,11 +49,13 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         batches: LengthBatches,
         score: Callable[[], Scores] | None,
         guard: Guard,
+        unusable: Unusable,
         n_mels: int,
         masking: Masking | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
+        self.unusable = unusable
         self.batches, self.score, self.guard, self.n_mels, self.masking = batches, score, guard, n_mels, masking
         self.add_callback(guard)
         if self.accelerator.distributed_type in _ONE_CAN_COMPUTE:
@@ -71,7 +77,9 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Waveforms travel to the device; spectrograms are made there, in the step."""
-        prepared: dict[str, torch.Tensor] = super()._prepare_inputs({name: values for name, values in inputs.items() if name != "rows"})
+        prepared: dict[str, torch.Tensor] = super()._prepare_inputs(
+            {name: values for name, values in inputs.items() if name not in _FOR_US}
+        )
         waveforms = prepared.pop("waveforms")
         features = prepared["input_features"] = log_mel_torch(waveforms, self.n_mels)
         if self.masking is not None and self.model.training:
@@ -79,6 +87,7 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         return prepared
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        self.unusable.tell(inputs["faults"])
         self.guard.begins(inputs)
         # autocast converts what an adapter multiplies, so what peft converts to float32 before it would be converted back
         with disable_input_dtype_casting(self.model, self.args.bf16 or self.args.fp16):

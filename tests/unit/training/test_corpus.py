@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 import soundfile
 
+from finetuning import quick_run
 from finewhisper import manifest
+from finewhisper.errors import ManifestError
 from finewhisper.manifest import Utterance
 from finewhisper.matrix import SpeechSet
 from finewhisper.training import corpus
+from finewhisper.training.batches import Window
 from finewhisper.training.config import FinetuneConfig
+from finewhisper.training.dataset import SpeechDataset
+from finewhisper.training.labels import Labeller
+from finewhisper.training.run import run
+from finewhisper.vocabulary import Vocabulary
 
 
 def clips(folder: Path, name: str, *numbers: int, sentence: str = "one two three") -> Path:
@@ -61,3 +68,35 @@ def test_one_manifest_as_two_sets_is_told_once_and_not_clip_by_clip(tmp_path: Pa
     assert "--dev" in said
     assert "--train" in said
     assert "the same clip" not in said
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_a_large_corpus_sound_is_checked_while_it_is_learnt_from(
+    workers: int, random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(corpus, "DECODED_FIRST_S", 0.0)
+    train = speech_folder / "train.jsonl"
+    utterances = manifest.read(train)
+    bad = [utterances[1].path, utterances[4].path]
+    for path, length in zip(bad, map(manifest.Utterance.length_s, (utterances[1], utterances[4])), strict=True):
+        soundfile.write(path, np.zeros(round(length * 16_000)), 16_000)  # silence, with a sentence: the headers are right
+    with pytest.raises(ManifestError) as raised:
+        run(quick_run(speech_folder, random_model, epochs=1, workers=workers))
+    assert "2 clips cannot be used; correct these lines and begin again, or leave them out with --skip-bad --resume" in str(raised.value)
+    assert all(f"{train}:{line}: {path}: is digital silence" in str(raised.value) for line, path in zip((2, 5), bad, strict=True))
+    capsys.readouterr()
+    result = run(quick_run(speech_folder, random_model, epochs=2, skip_bad=True, workers=workers, output=speech_folder / "other"))
+    said = capsys.readouterr().err
+    assert result.steps == 4
+    assert [said.count(f"{train}:{line}: {path}: is digital silence") for line, path in zip((2, 5), bad, strict=True)] == [1, 1]
+
+
+def test_a_window_without_a_usable_clip_is_noise_in_which_nobody_speaks(random_model: Path, speech_folder: Path) -> None:
+    utterances = manifest.read(speech_folder / "train.jsonl")[:2]
+    utterances[0].path.write_bytes(b"not audio")
+    dataset = SpeechDataset(utterances, Labeller(Vocabulary.load(random_model), languages=("en",)))
+    alone, both = dataset[Window((0,), 300, 1)], dataset[Window((0, 1), 600, 1)]
+    assert [row for row, _ in alone.faults] == [row for row, _ in both.faults] == [0]
+    assert alone.waveform.any()
+    assert len(alone.labels.inputs) < len(both.labels.inputs)
+    assert len(dataset[Window((1,), 600, 1)].labels.inputs) == len(both.labels.inputs)
