@@ -21,6 +21,7 @@ from finewhisper.manifest import Utterance
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Comparison, ErrorRate, Interval, Unit, compare, difference, interval, total
 from finewhisper.progress import note, track
 from finewhisper.scoring import UnitChoice
+from finewhisper.terminal import table
 from finewhisper.text import Normalizer
 from finewhisper.transcript import UNSPACED, DecodeOptions, Task, Transcript, written_language
 from finewhisper.transcription.transcriber import Transcriber
@@ -161,10 +162,8 @@ class Matrix:
         return "\n".join([*lines, "", legend, *(["", *signatures] if signatures else [])])
 
     def __str__(self) -> str:
-        table = [["", *self.headings()], *[[row.name, *self._texts(row)] for row in self.rows]]
-        widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-        return "\n".join([*lines, *self.signatures])
+        rows = [["", *self.headings()], *[[row.name, *self._texts(row)] for row in self.rows]]
+        return "\n".join([*table(rows, left=range(len(rows[0]))), *self.signatures])
 
     @property
     def signatures(self) -> list[str]:

@@ -22,6 +22,7 @@ from finewhisper.errors import ManifestError
 from finewhisper.files import atomic_file, sha256
 from finewhisper.model import ModelFolder
 from finewhisper.progress import track
+from finewhisper.terminal import table
 
 #: At most so many heads are averaged; OpenAI names 6 to 23 of a model.
 MOST_HEADS = 20
@@ -74,11 +75,9 @@ class Alignment:
         for name, found in (("before", self.before), ("after", self.after)):
             figures = (f"{found.mean_s:.3f} s", f"{found.median_s:.3f} s", f"{found.near_percent:.1f} %")
             rows.append((name, str(len(found.heads)), *figures))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         kept = "the heads are good as they are" if self.after.heads == self.before.heads else f"heads: {_listed(self.after.heads)}"
         place = f"written to {self.model / _FILE}" if self.written else "nothing was written"
-        return "\n".join([*lines, f"{len(self.before.errors_s)} known moments, none of which chose the heads", kept, place])
+        return "\n".join([*table(rows), f"{len(self.before.errors_s)} known moments, none of which chose the heads", kept, place])
 
 
 _FILE = "generation_config.json"

@@ -31,6 +31,7 @@ from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.metrics import NAMES, ErrorRate, total, utterance_rates
 from finewhisper.metrics import compare as compare_texts
 from finewhisper.model import ModelFolder
+from finewhisper.terminal import table
 from finewhisper.text import Normalizer
 from finewhisper.transcript import UNSPACED, DecodeOptions
 
@@ -182,8 +183,8 @@ class Agreement:
         return content
 
     def __str__(self) -> str:
-        table = [self._headings(), *(self._cells(clip) for clip in self.clips)]
-        lines = _aligned(table) if self.clips else ["no engine runs both: the weights alone"]
+        rows = [self._headings(), *(self._cells(clip) for clip in self.clips)]
+        lines = table(rows) if self.clips else ["no engine runs both: the weights alone"]
         if self.weight_error is not None:
             lines.append(f"largest error of a weight {self.weight_error:.1e} (allowed {self.bound.weight_error:.1e})")
         if self.encoder_error is not None:
@@ -210,14 +211,6 @@ class Agreement:
 
 def _scientific(error: float | None) -> str:
     return "–" if error is None else f"{error:.1e}"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines; the first column stands on the left, figures on the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in table
-    ]
 
 
 #: What can be asked for the times of words, in an engine that reads attention.

@@ -20,6 +20,7 @@ from finewhisper.evaluation.timing import Times, together
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
 from finewhisper.scoring import detected_note, signature
+from finewhisper.terminal import table
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,10 @@ class Evaluation:
         printed = [(group.name, group) for group in self.groups]
         if len(self.speakers) <= MOST_SPEAKERS:
             printed += [(f"speaker {group.name}", group) for group in self.speakers]
-        lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
+        lines = table([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
         swept = self.sweep.printed() if self.sweep else []
-        tables = [table for table in (silence.printed(self.silences), timing.printed(self.times, self.times_before), swept) if table]
-        lines += [line for table in tables for line in ["", *_aligned(table)]] + [""] * bool(tables)
+        more = [rows for rows in (silence.printed(self.silences), timing.printed(self.times, self.times_before), swept) if rows]
+        lines += [line for rows in more for line in ["", *table(rows)]] + [""] * bool(more)
         lines += [self.sweep.conclusion] if self.sweep else []
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
         unnamed = sum(row.language is None for row in self.rows)
@@ -190,14 +191,6 @@ def _cells(title: str, group: Group) -> list[tuple[str, ...]]:
 
 def _or_dash(interval: Interval | None) -> str:
     return "–" if interval is None else str(interval)
-
-
-def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    """The first column to the left, all others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in table
-    ]
 
 
 def _json(group: Group) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from finewhisper import __version__
 from finewhisper.audio import Seconds
 from finewhisper.matrix import Cell
 from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval, difference
+from finewhisper.terminal import table
 
 #: The bar for a copy in 8 bits: how many points its error rate may be from the source's.
 EIGHT_BIT_POINTS = 0.5
@@ -127,16 +128,7 @@ class Parity:
             rates = (f"{found.copy.percent:.2f}", f"{self.source.percent:.2f}", bounds)
             verdict = "" if found.expected is None else f"as expected ({found.expected})" if found.met else f"MISSED: {found.expected}"
             rows.append((*_cells(found.copy), f"{found.utterances} of {count}", *rates, verdict))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        left = (0, 1, 2, len(headings) - 1)
-        lines = [
-            "  ".join(
-                cell.ljust(width) if place in left else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), self.signature])
+        return "\n".join([*table(rows, left=(0, 1, 2, len(headings) - 1)), self.signature])
 
 
 def _cells(heard: Heard) -> tuple[str, ...]:
