@@ -18,9 +18,9 @@ from finewhisper.conversion.run import run as convert
 from finewhisper.downloads import DownloadConfig
 from finewhisper.downloads import run as download
 from finewhisper.generation import complete
-from finewhisper.metrics import error_rate
 from finewhisper.model import ModelCard
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 
 pytestmark = pytest.mark.real
 

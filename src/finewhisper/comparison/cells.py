@@ -11,7 +11,7 @@ from typing import Any
 
 from finewhisper import __version__
 from finewhisper.files import atomic_file
-from finewhisper.matrix import SpeechSet
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Segment, Transcript
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import model_validator
 
 from finewhisper.config import Flag
-from finewhisper.scoring import ScoringConfig
+from finewhisper.scoring.config import ScoringConfig
 
 
 class CompareConfig(ScoringConfig):

@@ -28,11 +28,11 @@ from finewhisper.engines import load_engine
 from finewhisper.engines.base import Engine, token_budget
 from finewhisper.errors import UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
-from finewhisper.metrics import NAMES, ErrorRate, total, utterance_rates
-from finewhisper.metrics import compare as compare_texts
 from finewhisper.model import ModelFolder
+from finewhisper.scoring.rates import NAMES, ErrorRate, total, utterance_rates
+from finewhisper.scoring.rates import compare as compare_texts
+from finewhisper.scoring.text import Normalizer
 from finewhisper.terminal import table
-from finewhisper.text import Normalizer
 from finewhisper.transcript import UNSPACED, DecodeOptions
 
 Encoding = npt.NDArray[np.float32]  # (positions, d_model)

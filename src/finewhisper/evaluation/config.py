@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from finewhisper.config import Flag
-from finewhisper.scoring import ScoringConfig
+from finewhisper.scoring.config import ScoringConfig
 
 
 class EvaluateConfig(ScoringConfig):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from finewhisper import __version__
 from finewhisper.audio import Seconds
 from finewhisper.evaluation import silence, timing
 from finewhisper.evaluation.baseline import Baseline
 from finewhisper.evaluation.config import EvaluateConfig
-from finewhisper.evaluation.scores import Group, Row, Score, by_speaker
+from finewhisper.evaluation.scores import Group, Row, Sign, by_speaker
 from finewhisper.evaluation.silence import Silence, silences
 from finewhisper.evaluation.sweep import Sweep
 from finewhisper.evaluation.timing import Times, together
-from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
-from finewhisper.scoring import detected_note, signature
+from finewhisper.scoring.config import detected_note
+from finewhisper.scoring.rates import REPLICATIONS, SEED, Interval
+from finewhisper.scoring.scores import Score
 from finewhisper.terminal import table
 
 
@@ -38,6 +38,21 @@ class Setting:
     def decoding(self, config: EvaluateConfig) -> str:
         """How text was made from audio, as in a signature."""
         return config.decoding(self.context.name, self.detected)
+
+    def sign(self, config: EvaluateConfig, skipped: int) -> Sign:
+        """What signs the scores of sets.
+
+        Args:
+            skipped: clips that were left out.
+        """
+        return partial(
+            config.signature,
+            context=self.context.name,
+            detected=self.detected,
+            engine=self.engine,
+            manifest_sha256=self.manifest_sha256,
+            skipped=skipped,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class Evaluation:
     @cached_property
     def speakers(self) -> tuple[Group, ...]:
         """Each speaker by itself where the manifest names several."""
-        return tuple(by_speaker(self.rows, self.before, self.config))
+        return tuple(by_speaker(self.rows, self.before, self.config, self.setting.sign(self.config, len(self.skipped))))
 
     @cached_property
     def silences(self) -> tuple[Silence, ...]:
@@ -101,17 +116,7 @@ class Evaluation:
 
     def signature(self, name: str) -> str:
         """What a score must be quoted with."""
-        parts = [
-            f"decoding:{self.setting.decoding(self.config)}",
-            f"engine:{self.setting.engine}",
-            f"finewhisper {__version__}",
-            f"manifest:{self.setting.manifest_sha256[:12]}",
-        ]
-        if self.config.limit is not None:
-            parts.append(f"first:{self.config.limit}")
-        if self.skipped:
-            parts.append(f"skipped:{len(self.skipped)}")
-        return signature(name, self.everything.normalizers, *parts)
+        return self.scores[name].signature
 
     def json(self) -> dict[str, Any]:
         """The content of ``result.json``."""
@@ -165,8 +170,7 @@ class Evaluation:
 
 def named(group: Group) -> dict[str, Score]:
     """A group's scores by name."""
-    words = {} if group.words is None else {NAMES["word"]: group.words}
-    return words | {NAMES["character"]: group.characters}
+    return {score.name: score for score in (group.words, group.characters) if score is not None}
 
 
 #: More speakers are not printed, and folded in the report.

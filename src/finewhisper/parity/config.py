@@ -11,7 +11,7 @@ from pydantic import field_validator, model_validator
 from finewhisper.config import Device, Flag, build
 from finewhisper.conversion.config import ConvertConfig
 from finewhisper.errors import UsageError
-from finewhisper.scoring import ScoringConfig
+from finewhisper.scoring.config import ScoringConfig
 
 #: What is made of a kind where only its name is given: the most exact that can be run, and the sizes that people use.
 PRECISIONS: dict[str, tuple[str, ...]] = {

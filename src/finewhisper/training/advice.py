@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet
 from finewhisper.messages import say
 from finewhisper.progress import note
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.dataset import speaker
 

@@ -15,16 +15,18 @@ from finewhisper.errors import ManifestError
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.run import run as evaluate
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, read_sets, short_names
-from finewhisper.matrix_plot import plot
-from finewhisper.metrics import ErrorRate
 from finewhisper.model import ModelFolder
 from finewhisper.outputs import RECORD
+from finewhisper.scoring.matrix import Matrix, ModelScores
+from finewhisper.scoring.plot import plot
+from finewhisper.scoring.rates import ErrorRate
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet, read_sets, short_names
 
 
-def cell(*errors: int) -> Cell:
+def cell(*errors: int) -> Score:
     """A set of utterances of ten words each, with so many wrong ones."""
-    return Cell("word", tuple(ErrorRate("word", substitutions=count, reference_units=10) for count in errors))
+    return Score("word", tuple(ErrorRate("word", substitutions=count, reference_units=10) for count in errors))
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def matrix() -> Matrix:
     return Matrix(
         (SpeechSet("target", utterances), SpeechSet("kept", utterances)),
         (
-            Row("base", "", (cell(9, 8, 9, 8, 9, 8, 9, 8), cell(1, 2, 3, 2, 1, 2, 3, 2))),
-            Row("tuned", "", (cell(1, 2, 1, 2, 1, 2, 1, 2), cell(2, 1, 2, 3, 2, 1, 3, 2))),
+            ModelScores("base", "", (cell(9, 8, 9, 8, 9, 8, 9, 8), cell(1, 2, 3, 2, 1, 2, 3, 2))),
+            ModelScores("tuned", "", (cell(1, 2, 1, 2, 1, 2, 1, 2), cell(2, 1, 2, 3, 2, 1, 3, 2))),
         ),
     )
 

@@ -14,7 +14,7 @@ import jiwer
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.text import Normalizer
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import UNSPACED
 
 Unit = Literal["word", "character"]
@@ -113,11 +113,6 @@ def total(rates: Iterable[ErrorRate], unit: Unit) -> ErrorRate:
     """The rate of a set: counts summed before dividing."""
     sums = _counts(rates, unit).sum(axis=0)
     return ErrorRate(unit, *(int(value) for value in sums))
-
-
-def error_rate(references: Sequence[str], hypotheses: Sequence[str], unit: Unit, normalizer: Normalizer) -> ErrorRate:
-    """Normalise raw texts, score them pairwise and sum up."""
-    return total(utterance_rates(map(normalizer, references), map(normalizer, hypotheses), unit), unit)
 
 
 def compare(
