@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
 
 from finewhisper import audio, manifest
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Array, Notice, Seconds, Waveform
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from finewhisper.corpora.result import Prepared
     from finewhisper.downloads import Downloaded
     from finewhisper.evaluation.result import Evaluation
+    from finewhisper.evaluation.several import Compared
     from finewhisper.merging import MergeResult
     from finewhisper.training.run import FinetuneResult
 
@@ -415,8 +416,20 @@ def merge(models: StrPath | Sequence[StrPath], *, output: StrPath, **options: An
     return _run(run, MergeConfig, {"models": models, "output": output, **options})
 
 
-def evaluate(model: StrPath, *, manifest: StrPath, output: StrPath, **options: Any) -> Evaluation:
-    """Score a model on a manifest; see ``finewhisper evaluate``."""
+@overload
+def evaluate(model: StrPath, *, manifest: StrPath, output: StrPath, **options: Any) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model: StrPath | Sequence[StrPath], *, manifest: StrPath | Sequence[StrPath], output: StrPath, **options: Any
+) -> Evaluation | Compared: ...
+
+
+def evaluate(
+    model: StrPath | Sequence[StrPath], *, manifest: StrPath | Sequence[StrPath], output: StrPath, **options: Any
+) -> Evaluation | Compared:
+    """Score a model on a manifest, or several models and manifests side by side; see ``finewhisper evaluate``."""
     from finewhisper.evaluation.config import EvaluateConfig
     from finewhisper.evaluation.run import run
 

@@ -23,7 +23,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from pydantic import Field, field_validator
 
-from finewhisper.config import Config, Flag
+from finewhisper.config import Config, Flag, Paths
 from finewhisper.errors import ModelError, UsageError
 from finewhisper.generation import complete
 from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
@@ -43,7 +43,7 @@ class MergeConfig(Config):
     Several models of one base are averaged. With --scale below 1 the result lies between the base and what was tuned.
     """
 
-    models: Annotated[tuple[Path, ...], Flag(positional=True)]
+    models: Annotated[Paths, Flag(positional=True)]
     """Folders that `finewhisper finetune` wrote: adapters or full models, all of the same base."""
     output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the merged model."""

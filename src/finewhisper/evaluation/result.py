@@ -102,8 +102,18 @@ class Evaluation:
         return None if self.before is None else together(row.times for row in self.before)
 
     @property
+    def model(self) -> Path:
+        """The folder of the model."""
+        return self.config.model[0]
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest that was scored."""
+        return self.config.manifest[0]
+
+    @property
     def title(self) -> str:
-        return self.config.title or f"{self.config.model.resolve().name} on {self.config.manifest.name}"
+        return self.config.title or f"{self.model.resolve().name} on {self.manifest.name}"
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -129,11 +139,11 @@ class Evaluation:
             "skipped": list(self.skipped),
             "languages": {group.name: _json(group) for group in self.groups[1:]},
             "speakers": {group.name: _json(group) for group in self.speakers},
-            "model": {"path": str(self.config.model), "kind": self.setting.kind, "sha256": self.setting.model_sha256},
+            "model": {"path": str(self.model), "kind": self.setting.kind, "sha256": self.setting.model_sha256},
             "engine": self.setting.engine,
-            "manifest": {"path": str(self.config.manifest), "sha256": self.setting.manifest_sha256},
+            "manifest": {"path": str(self.manifest), "sha256": self.setting.manifest_sha256},
             "bootstrap": {"replications": REPLICATIONS, "seed": SEED, "level": 0.95},
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude={"names"}) | {"model": str(self.model), "manifest": str(self.manifest)},
             "versions": self.setting.versions,
         }
         if self.silences:

@@ -10,21 +10,22 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
 
-from finewhisper import findings, manifest
+from finewhisper import manifest
 from finewhisper.audio import Seconds
 from finewhisper.engines import KINDS, Engine, load_engine
 from finewhisper.errors import ManifestError
 from finewhisper.evaluation import clips, report, table
 from finewhisper.evaluation.baseline import RESULT_NAME, Baseline
-from finewhisper.evaluation.config import EvaluateConfig
+from finewhisper.evaluation.clips import look
+from finewhisper.evaluation.config import CompareConfig, EvaluateConfig
 from finewhisper.evaluation.curves import Curves
 from finewhisper.evaluation.result import Evaluation, Setting
 from finewhisper.evaluation.scores import groups, require_unit, score
+from finewhisper.evaluation.several import Compared, compare
 from finewhisper.evaluation.sweep import require_short_contexts, store, sweep
 from finewhisper.files import sha256
-from finewhisper.findings import Finding, Named
-from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import bar
@@ -38,25 +39,35 @@ _PACKAGES = ("ctranslate2", "torch", "transformers", "pywhispercpp", "onnxruntim
 _ROUNDING_S = 1e-3  # sums of many durations differ by the order of adding
 
 
-def run(config: EvaluateConfig) -> Evaluation:
+def run(config: EvaluateConfig) -> Evaluation | Compared:
+    """Score one model on one manifest and write its table and page, or several side by side.
+
+    Raises:
+        FinewhisperError: a model, a manifest, a clip of it (unless ``skip_bad``) or the baseline cannot be used.
+    """
+    return evaluate(config) if config.single else compare(CompareConfig.of(config))
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
     """Score a model on a manifest and write the table and the page.
 
     Raises:
         FinewhisperError: the model, the manifest, a clip of it (unless ``skip_bad``) or the baseline cannot be used.
     """
     require_absent(config.output, replace=config.overwrite)
-    folder = ModelFolder.open(config.model, *KINDS)
+    (model,), (manifest_path,) = config.model, config.manifest
+    folder = ModelFolder.open(model, *KINDS)
     if config.context_sweep:
         require_short_contexts(folder)
-    curves = Curves.read(config.model)
+    curves = Curves.read(model)
     baseline = Baseline.read(config.baseline) if config.baseline else None
-    speech = _usable(config)
-    digest = sha256(config.manifest)
-    _look(config, speech.utterances, digest, folder)
+    speech = _usable(manifest_path, config)
+    digest = sha256(manifest_path)
+    look(manifest_path, speech.utterances, digest, [folder])
     if baseline is not None:  # what it detected goes for this run too, else the two would be scored by different rules
         named = zip(speech.utterances, speech.languages, strict=True)
         spoken = [language or baseline.language(utterance.line) for utterance, language in named]
-        baseline.require_same(config.manifest, digest, config.normalizers(spoken), _references(speech, spoken, config))
+        baseline.require_same(manifest_path, digest, config.normalizers(spoken), _references(speech, spoken, config))
         speech = replace(speech, settled=tuple(language or "en" for language in spoken))
 
     engine = load_engine(
@@ -94,29 +105,15 @@ def run(config: EvaluateConfig) -> Evaluation:
     return evaluation
 
 
-def _usable(config: EvaluateConfig) -> SpeechSet:
+def _usable(path: Path, config: EvaluateConfig) -> SpeechSet:
     """The utterances to score, measured, and the clips that are left out."""
-    listed = manifest.read(config.manifest)[: config.limit]
-    require_unit(SpeechSet(config.manifest.stem, tuple(listed), config.language), config)
-    utterances, problems = clips.measure(listed, config.manifest)
+    listed = manifest.read(path)[: config.limit]
+    require_unit(SpeechSet(path.stem, tuple(listed), config.language), config)
+    utterances, problems = clips.measure(listed, path)
     if problems and not (config.skip_bad and utterances):
         step = "none is left" if config.skip_bad else "correct these lines, or leave them out of the scores with --skip-bad"
-        raise ManifestError(
-            f"{config.manifest}: {len(problems)} of {len(listed)} clips cannot be used; {step}", problems, limit=len(problems)
-        )
-    return SpeechSet(config.manifest.stem, tuple(utterances), config.language, skipped=tuple(problems))
-
-
-def _look(config: EvaluateConfig, utterances: Sequence[Utterance], digest: str, folder: ModelFolder) -> None:
-    """Tell what stands out in the test set, and that the model was trained on it."""
-    named = Named(str(config.manifest), utterances)
-    learnt = (folder.card.training or {}).get("manifest_sha256") == digest
-    trained = (
-        [Finding("trained on", str(config.manifest), f"{folder.path} was trained on this very manifest; take other speech")]
-        if learnt
-        else []
-    )
-    findings.tell([*trained, *findings.of_set(named), *findings.of_doubles(named)])
+        raise ManifestError(f"{path}: {len(problems)} of {len(listed)} clips cannot be used; {step}", problems, limit=len(problems))
+    return SpeechSet(path.stem, tuple(utterances), config.language, skipped=tuple(problems))
 
 
 def _references(speech: SpeechSet, languages: Sequence[str | None], config: EvaluateConfig) -> dict[int, str]:

@@ -144,7 +144,7 @@ def sweep(engine: Engine, decode: Decode, speech: SpeechSet, config: EvaluateCon
     """
     if not any(utterance.sentence.strip() for utterance in speech.utterances):
         raise UsageError(
-            f"--context-sweep: nothing is said in {config.manifest}, so no margin is better than another; give a set of speech"
+            f"--context-sweep: nothing is said in {config.manifest[0]}, so no margin is better than another; give a set of speech"
         )
     learnt = engine.context
     margins = sorted({*MARGINS_S, learnt.margin_s})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finewhisper.comparison.cells import Cells
+from finewhisper.evaluation.cells import Cells
 from finewhisper.manifest import Utterance
 from finewhisper.scoring.sets import SpeechSet, compare_heard
 from finewhisper.transcript import Segment, Transcript

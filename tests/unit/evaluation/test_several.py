@@ -14,8 +14,10 @@ from finewhisper.conversion import to_ggml, to_onnx
 from finewhisper.errors import ManifestError
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.run import run as evaluate
+from finewhisper.evaluation.several import Compared
+from finewhisper.files import sha256
 from finewhisper.manifest import Utterance
-from finewhisper.model import ModelFolder
+from finewhisper.model import ModelCard, ModelFolder
 from finewhisper.outputs import RECORD
 from finewhisper.scoring.matrix import Matrix, ModelScores
 from finewhisper.scoring.plot import plot
@@ -87,16 +89,58 @@ def test_clips_that_cannot_be_decoded_are_named(speech_folder: Path) -> None:
 def test_the_command_finds_what_evaluate_finds(random_model: Path, speech_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = shutil.copytree(random_model, speech_folder / "other")
     dev, train, output = speech_folder / "dev.jsonl", speech_folder / "train.jsonl", speech_folder / "out"
-    arguments = ["compare", str(random_model), str(other), "--manifest", str(dev), str(train), "-o", str(output), "--limit", "3"]
+    arguments = ["evaluate", str(random_model), str(other), "--manifest", str(dev), str(train), "-o", str(output), "--limit", "3"]
     assert main([*arguments, "--names", "base", "copy"]) == 0
-    assert "dev WER" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "dev WER" in printed.out
+    assert "dev: WER|normalize:basic+spaces|decoding:greedy," in printed.out
+    assert "goes away" not in printed.err
     assert {path.name for path in output.iterdir()} == {RECORD, "result.json", "matrix.csv", "matrix.md", "matrix.png"}
     models = {model["name"]: model for model in json.loads((output / "result.json").read_text())["models"]}
     expected = evaluate(EvaluateConfig(model=random_model, manifest=dev, output=speech_folder / "evaluated")).scores["WER"]
     for name in ("base", "copy"):
         assert models[name]["scores"]["dev"]["percent"] == pytest.approx(expected.rate.percent, abs=1e-3)
     assert models["copy"]["scores"]["train"]["change"] == [0, 0]
-    assert main(["compare", str(random_model), "--manifest", str(dev), "-o", str(speech_folder / "x"), "--names", "a", "b"]) == 2
+
+
+def test_one_model_on_two_sets_is_a_table_too(random_model: Path, speech_folder: Path) -> None:
+    paths = [speech_folder / "dev.jsonl", speech_folder / "train.jsonl"]
+    table = evaluate(EvaluateConfig(model=random_model, manifest=paths, output=speech_folder / "out", limit=1, threads=1))
+    assert isinstance(table, Compared)
+    assert [score.name for score in table.matrix.rows[0].scores] == ["WER", "WER"]
+    assert str(table).endswith(f"written to {speech_folder / 'out'}")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["a", "b", "--baseline", "c"], "--baseline: is for one model on one manifest; with several name the earlier model first"),
+        (["a", "b", "--context-sweep"], "--context-sweep: is for one model on one manifest; with several leave it out"),
+        (["a", "b", "--names", "one"], "--names: 1 names for 2 models; give one for each"),
+        (["a", "--names", "one"], "--names: is for a table of several models or manifests; --title names the report of one"),
+        ([], "--model: is required"),
+    ],
+)
+def test_what_does_not_go_with_several(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *options, "--manifest", "m.jsonl", "-o", "out"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_earlier_verb_works_and_says_what_to_type(random_model: Path, speech_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(random_model), "--manifest", str(speech_folder / "dev.jsonl"), "-o", str(speech_folder / "out"), "--limit", "1"]
+    assert main(["compare", *arguments]) == 0
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told == f"finewhisper compare: goes away with the next version; type: finewhisper evaluate {' '.join(arguments)}"
+    assert (speech_folder / "out" / "matrix.csv").is_file()
+
+
+def test_a_model_that_learnt_a_set_is_told(random_model: Path, speech_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dev, train = speech_folder / "dev.jsonl", speech_folder / "train.jsonl"
+    tuned = shutil.copytree(random_model, speech_folder / "tuned")
+    ModelCard(training={"manifest_sha256": sha256(train)}).write(tuned)
+    paths = ["--manifest", str(dev), str(train), "-o", str(speech_folder / "out"), "--limit", "1", "--threads", "1"]
+    assert main(["evaluate", str(random_model), str(tuned), *paths]) == 0
+    assert capsys.readouterr().err.count(f"{tuned} was trained on this very manifest") == 1
 
 
 def test_ggml_and_onnx_copies_are_evaluated_and_compared(random_model: Path, speech_folder: Path) -> None:
@@ -109,6 +153,6 @@ def test_ggml_and_onnx_copies_are_evaluated_and_compared(random_model: Path, spe
     for name, copy in copies.items():
         assert main(["evaluate", str(copy), *options, "-o", str(speech_folder / name)]) == 0
         assert json.loads((speech_folder / name / "result.json").read_text())["engine"] == name
-    assert main(["compare", *map(str, copies.values()), *options, "-o", str(speech_folder / "out")]) == 0
+    assert main(["evaluate", *map(str, copies.values()), *options, "-o", str(speech_folder / "out")]) == 0
     models = json.loads((speech_folder / "out" / "result.json").read_text())["models"]
     assert [model["name"] for model in models] == ["ggml", "onnx"]

@@ -1,4 +1,4 @@
-"""What each model heard in each set, kept beside the output until the table stands, so that a killed ``compare`` goes on where it was."""
+"""What each model heard in each set, kept beside the output until the table stands, so that a killed ``evaluate`` goes on where it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``finewhisper compare``, from top to bottom."""
+"""``finewhisper evaluate`` of several models or manifests: one table, from top to bottom."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from finewhisper.comparison.cells import Cells
-from finewhisper.comparison.config import CompareConfig
 from finewhisper.engines import KINDS, Engine, load_engine
 from finewhisper.errors import install_command
+from finewhisper.evaluation.cells import Cells
+from finewhisper.evaluation.clips import look
+from finewhisper.evaluation.config import CompareConfig
 from finewhisper.files import sha256
 from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
@@ -25,7 +26,7 @@ from finewhisper.transcription.sets import setting, transcripts
 
 
 @dataclass(frozen=True)
-class CompareResult:
+class Compared:
     """The matrix, and where it was written."""
 
     output: Path
@@ -35,7 +36,7 @@ class CompareResult:
         return f"{self.matrix}\nwritten to {self.output}"
 
 
-def run(config: CompareConfig) -> CompareResult:
+def compare(config: CompareConfig) -> Compared:
     """Measure every model on every manifest.
 
     Raises:
@@ -46,6 +47,9 @@ def run(config: CompareConfig) -> CompareResult:
     sets = read_sets(config.manifest, config.limit, language=config.language, skip_bad=config.skip_bad)
     for speech in sets:
         speech.unit(config.unit, config.task)
+    digests = [sha256(path) for path in config.manifest]
+    for path, speech, digest in zip(config.manifest, sets, digests, strict=True):
+        look(path, speech.utterances, digest, folders)
     names = config.names or short_names(config.models)
     cells = Cells(config.output)
     heard = []
@@ -55,7 +59,6 @@ def run(config: CompareConfig) -> CompareResult:
     for speech in sets:
         if speech.detected:
             note(f"{speech.name}: {detected_note(speech.languages.count(None), speech.detected)}")
-    digests = [sha256(path) for path in config.manifest]
     matrix = Matrix(sets, tuple(_row(one, sets, digests, config) for one in heard))
     with atomic_folder(config.output, replace=config.overwrite) as output:
         (output / "result.json").write_text(json.dumps(_json(matrix, folders, config), ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -66,7 +69,7 @@ def run(config: CompareConfig) -> CompareResult:
         else:
             note(f"matrix.png: not drawn, for matplotlib is not installed; run: {install_command('train')}")
     cells.drop()
-    return CompareResult(config.output, matrix)
+    return Compared(config.output, matrix)
 
 
 @dataclass(frozen=True)
