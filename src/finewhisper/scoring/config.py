@@ -17,7 +17,7 @@ from finewhisper.transcript import DecodeOptions, Task, written_language
 
 
 class ScoringConfig(Config):
-    """How speech is decoded and compared: ``evaluate``, ``compare`` and ``parity`` share these options."""
+    """How speech is decoded and compared: ``evaluate`` and ``parity`` share these options."""
 
     language: Language = None
     """Language of all utterances, as a code or name; default, or auto: each line's own, else detected."""
