@@ -65,6 +65,7 @@ VERBS = {
         "finewhisper.alignment.config:AlignConfig",
         "finewhisper.alignment.run:run",
         "Find the attention heads that tell when words are spoken.",
+        instead="finewhisper convert MODEL COPY --to ctranslate2 --align MANIFEST, or finewhisper merge MODEL -o NEW --align MANIFEST",
     ),
     "convert": Verb(
         "finewhisper.conversion.config:ConvertConfig",

@@ -23,7 +23,6 @@ PIPELINE = [
     "finetune",
     "merge",
     "evaluate",
-    "align",
     "convert",
     "parity",
     "transcribe",
