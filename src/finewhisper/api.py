@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
 
 from finewhisper import audio, manifest
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Array, Notice, Seconds, Waveform
-from finewhisper.config import Config, build
+from finewhisper.config import Config, build, options
 from finewhisper.engines import ENGINES, KINDS, Engine, load_engine
 from finewhisper.errors import AudioError, UnsupportedError, UsageError
 from finewhisper.errors import FinewhisperError as FinewhisperError
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 #: A file's path, its bytes, an open binary file, or samples as :func:`read_audio` takes them.
 AudioSource = StrPath | bytes | BinaryIO | Array
+#: How texts are made comparable.
+Normalize = str | Callable[[str], str]
 EngineName = Literal["auto", "transformers", "ctranslate2", "whispercpp", "onnx"]
 
 _KIND_OF_ENGINE = dict(zip(ENGINES, KINDS, strict=True))
@@ -350,14 +352,17 @@ def write_manifest(path: StrPath, utterances: Iterable[Utterance]) -> None:
     manifest.write(Path(path), list(utterances))
 
 
-def wer(references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: str = "auto") -> Score:
+def wer(
+    references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: Normalize = "auto"
+) -> Score:
     """Word error rate, scored as ``finewhisper evaluate`` scores.
 
     Args:
         references: what was said, one text or a list.
         hypotheses: what was heard, in the same order.
         language: of the texts, a code or name: it decides how they are normalised.
-        normalize: ``"auto"`` chooses by language; else steps such as ``"basic,spaces"``; ``"none"`` compares raw text.
+        normalize: ``"auto"`` chooses by language; else steps such as ``"basic,spaces"``; ``"none"`` compares raw text; or a function of
+            your own, whose name then stands in the signature.
 
     Raises:
         UsageError: the two are not of the same length, or a language or step is not known.
@@ -365,19 +370,42 @@ def wer(references: str | Sequence[str], hypotheses: str | Sequence[str], *, lan
     return _score(references, hypotheses, "word", language, normalize)
 
 
-def cer(references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: str = "auto") -> Score:
+def cer(
+    references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: Normalize = "auto"
+) -> Score:
     """Character error rate; as :func:`wer`."""
     return _score(references, hypotheses, "character", language, normalize)
 
 
-def _score(references: str | Sequence[str], hypotheses: str | Sequence[str], unit: Unit, language: str | None, normalize: str) -> Score:
+def _score(
+    references: str | Sequence[str], hypotheses: str | Sequence[str], unit: Unit, language: str | None, normalize: Normalize
+) -> Score:
     said = [references] if isinstance(references, str) else list(references)
     heard = [hypotheses] if isinstance(hypotheses, str) else list(hypotheses)
     if len(said) != len(heard):
         raise UsageError(f"{len(said)} references, but {len(heard)} hypotheses; give one hypothesis for each reference")
     code = spoken_language(language)
-    normalizer = Normalizer.for_language(code) if normalize == "auto" else Normalizer.named(normalize)
-    return error_rate(said, heard, unit, normalizer)
+    if callable(normalize):
+        return error_rate(said, heard, unit, normalize)
+    return error_rate(said, heard, unit, Normalizer.for_language(code) if normalize == "auto" else Normalizer.named(normalize))
+
+
+_Options = TypeVar("_Options", bound=Config)
+
+
+def _run(verb: Callable[[_Options], _Value], kind: type[_Options], values: dict[str, Any]) -> _Value:
+    """Call a verb; one path will do where there may be several.
+
+    Raises:
+        UsageError: one line for each wrong option, naming it as it was written.
+    """
+    single = {option.path[0] for option in options(kind) if option.many and isinstance(values.get(option.path[0]), (str, os.PathLike))}
+    listed = {name: [value] if name in single else value for name, value in values.items()}
+    return verb(build(kind, listed, name=_keyword))
+
+
+def _keyword(path: tuple[str, ...]) -> str:
+    return ".".join(path)
 
 
 def download(model: str, *, output: StrPath, **options: Any) -> Downloaded:
@@ -442,15 +470,3 @@ def convert(source: StrPath, target: StrPath, *, to: str, **options: Any) -> Con
     from finewhisper.conversion.run import run
 
     return _run(run, ConvertConfig, {"source": source, "target": target, "to": to, **options})
-
-
-_Options = TypeVar("_Options", bound=Config)
-
-
-def _run(verb: Callable[[_Options], _Value], kind: type[_Options], values: dict[str, Any]) -> _Value:
-    """Call a verb. Raises: UsageError: one line for each wrong option, naming it as it was written."""
-    return verb(build(kind, values, name=_keyword))
-
-
-def _keyword(path: tuple[str, ...]) -> str:
-    return ".".join(path)

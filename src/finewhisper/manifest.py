@@ -77,13 +77,13 @@ class Utterance:
         return (audio.duration(self.path) if self.end_s is None else self.end_s) - self.start_s
 
 
-def read(path: Path) -> list[Utterance]:
+def read(path: Path | str) -> list[Utterance]:
     """Read a manifest.
 
     Raises:
         ManifestError: listing every line that cannot be used, each with file and line.
     """
-    utterances, problems = scan(path)
+    utterances, problems = scan(Path(path))
     if problems:
         raise ManifestError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}; correct or remove these lines", problems)
     if not utterances:
@@ -132,9 +132,9 @@ class Files:
             note(f"{source}: {count} found from the working folder, not from the manifest's own, from which paths start otherwise")
 
 
-def write(path: Path, utterances: Iterable[Utterance]) -> int:
+def write(path: Path | str, utterances: Iterable[Utterance]) -> int:
     """Write a manifest, paths relative to its folder where the audio lies below it; return the number of lines."""
-    count = 0
+    path, count = Path(path), 0
     base = _plain(path.parent)
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         for utterance in utterances:

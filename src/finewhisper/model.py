@@ -157,7 +157,7 @@ class ModelFolder:
         return self.derived or self.path
 
     @classmethod
-    def open(cls, path: Path, *kinds: Kind) -> ModelFolder:
+    def open(cls, path: Path | str, *kinds: Kind) -> ModelFolder:
         """Recognise a folder and check that its files are there.
 
         Args:
@@ -169,6 +169,7 @@ class ModelFolder:
             ModelError: there is no such folder, it is not a Whisper model, a file is missing, or it is of another kind; the message
                 names the command that turns it into the right kind.
         """
+        path = Path(path)
         if not path.exists():
             recover(path)  # a replacement may have been killed between two renames
         kind = _sniff(path)

@@ -17,9 +17,10 @@ import pytest
 import soundfile
 
 import finewhisper as fw
-from finewhisper import api
+from finewhisper import api, audio, manifest
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.engines.fake import FakeEngine
+from finewhisper.model import ModelFolder
 from finewhisper.transcript import DecodeOptions
 
 
@@ -227,6 +228,17 @@ def test_manifests_go_round(tmp_path: Path) -> None:
     fw.write_manifest(str(tmp_path / "m.jsonl"), [fw.Utterance(path, "hello", "en", 2.0)])
     (found,) = fw.read_manifest(str(tmp_path / "m.jsonl"))
     assert (found.path, found.sentence, found.language) == (path, "hello", "en")
+
+
+def test_text_is_as_good_as_a_path_in_the_parts_too(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), SAMPLE_RATE)
+    manifest.write(f"{tmp_path}/m.jsonl", [fw.Utterance(tmp_path / "a.wav", "hello")])
+    assert len(manifest.read(f"{tmp_path}/m.jsonl")) == 1
+    with pytest.raises(fw.ModelError, match="there is no such model"):
+        ModelFolder.open(f"{tmp_path}/gone")
+    assert len(audio.read(f"{tmp_path}/a.wav")) == 2 * SAMPLE_RATE
+    assert audio.duration(f"{tmp_path}/a.wav") == 2.0
+    assert sum(map(len, audio.blocks(f"{tmp_path}/a.wav"))) == 2 * SAMPLE_RATE
 
 
 def test_a_stream_tells_what_is_said_while_it_is_said(jfk_speech: Waveform) -> None:

@@ -95,7 +95,7 @@ def blocks(source: Source, *, pick: Pick = _ANY, notices: list[Notice] | None = 
         raise _no_samples(_name(source))
 
 
-def duration(path: Path) -> Seconds:
+def duration(path: Path | str) -> Seconds:
     """How long the file is, from its header where that says so, else from its packets.
 
     Of joined FLAC files only the first is counted: to find the others the whole file would have to be read.
@@ -112,7 +112,7 @@ def duration(path: Path) -> Seconds:
 
 def channels(source: Source, *, pick: Pick = _ANY) -> int:
     """How many channels the sound has. Raises: AudioError."""
-    part = sources.parts(source, headers_only=not isinstance(source, Path) or not sources.is_pipe(source))[0]
+    part = sources.parts(source, headers_only=not isinstance(source, (Path, str)) or not sources.is_pipe(Path(source)))[0]
     if _for_libsndfile(part, pick):
         try:
             return soundfiles.channels(part)
@@ -202,7 +202,7 @@ def _odd(rate: int) -> str:
 
 
 def _name(source: Source) -> str:
-    return str(source) if isinstance(source, Path) else "audio"
+    return str(source) if isinstance(source, (Path, str)) else "audio"
 
 
 def _slice_text(start_s: Seconds, end_s: Seconds | None) -> str:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from finewhisper.errors import AudioError
 
-Source = Path | bytes | BinaryIO
+Source = Path | str | bytes | BinaryIO
 
 HEAD_BYTES = 4096  # enough to tell the format
 
@@ -146,6 +146,8 @@ def parts(source: Source, *, headers_only: bool = False) -> list[Part]:
     Raises:
         AudioError: it is missing, empty or cannot be read.
     """
+    if isinstance(source, str):
+        source = Path(source)
     if not isinstance(source, Path):
         content = source if isinstance(source, bytes) else source.read()
         if not content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -94,14 +94,18 @@ class Score:
         return f"{self.rate}{around}" + (f"\n{self.signature}" if self.signature else "")
 
 
-def error_rate(references: Sequence[str], hypotheses: Sequence[str], unit: Unit, normalizer: Normalizer) -> Score:
+def error_rate(references: Sequence[str], hypotheses: Sequence[str], unit: Unit, normalizer: Callable[[str], str]) -> Score:
     """Normalise raw texts and score them pairwise.
+
+    Args:
+        normalizer: a :class:`Normalizer`, or any function, whose name then stands in the signature.
 
     Raises:
         ValueError: there are not as many of the one as of the other.
     """
     rates = utterance_rates(map(normalizer, references), map(normalizer, hypotheses), unit)
-    return Score(unit, tuple(rates), signature(unit, str(normalizer)))
+    steps = str(normalizer) if isinstance(normalizer, Normalizer) else getattr(normalizer, "__name__", type(normalizer).__name__)
+    return Score(unit, tuple(rates), signature(unit, steps))
 
 
 def signature(
