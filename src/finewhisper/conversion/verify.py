@@ -29,11 +29,12 @@ from finewhisper.engines.base import Engine, token_budget
 from finewhisper.errors import UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.model import ModelFolder
-from finewhisper.scoring.rates import NAMES, ErrorRate, total, utterance_rates
+from finewhisper.scoring.rates import NAMES, ErrorRate, common_unit, total, utterance_rates
 from finewhisper.scoring.rates import compare as compare_texts
+from finewhisper.scoring.scores import Score
 from finewhisper.scoring.text import Normalizer
 from finewhisper.terminal import table
-from finewhisper.transcript import UNSPACED, DecodeOptions
+from finewhisper.transcript import DecodeOptions
 
 Encoding = npt.NDArray[np.float32]  # (positions, d_model)
 
@@ -316,8 +317,7 @@ def _rates(clips: Sequence[Clip], languages: Sequence[str], outputs: Sequence[_O
     """The errors in each clip whose sentence is known, in one unit: words, unless a language is written without spaces."""
     texts = [(clip.sentence or "", output.text) for clip, output in zip(clips, outputs, strict=True)]
     compared = compare_texts(texts, languages, Normalizer.for_language)
-    in_words = UNSPACED.isdisjoint(languages)
-    rates = [pair.words if pair.words and in_words else pair.characters for pair in compared]
+    rates = Score.of(compared, common_unit(pair.words for pair in compared)).rates
     return [None if clip.sentence is None else rate for clip, rate in zip(clips, rates, strict=True)]
 
 

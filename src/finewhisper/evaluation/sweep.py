@@ -19,7 +19,7 @@ from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.scores import Row, score
 from finewhisper.features import context_frames
 from finewhisper.model import CARD_NAME, Context, ModelFolder
-from finewhisper.scoring.rates import Interval
+from finewhisper.scoring.rates import Interval, common_unit
 from finewhisper.scoring.scores import Score, bounds
 from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Transcript
@@ -161,12 +161,12 @@ def sweep(engine: Engine, decode: Decode, speech: SpeechSet, config: EvaluateCon
 
 
 def _trial(context: Context, rows: Sequence[Row], heard: Sequence[Transcript], seconds: Seconds, config: EvaluateConfig) -> Trial:
-    unit = "character" if any(row.words is None for row in rows) else config.unit
+    unit = common_unit((row.words for row in rows), characters=config.unit == "character")
     margin_s = context.margin_s if context.trimmed else WINDOW_S
     frames = [context_frames(row.duration_s, margin_s) for row in rows]
     rates = tuple(row.rate(unit) for row in rows)
     mean_s = sum(frames) / len(frames) / FRAMES_PER_SECOND
-    return Trial(context, tuple(heard), seconds, Score(rates[0].unit, rates), mean_s)
+    return Trial(context, tuple(heard), seconds, Score(unit, rates), mean_s)
 
 
 def _name(context: Context) -> str:

@@ -115,6 +115,15 @@ def total(rates: Iterable[ErrorRate], unit: Unit) -> ErrorRate:
     return ErrorRate(unit, *(int(value) for value in sums))
 
 
+def common_unit(words: Iterable[ErrorRate | None], *, characters: bool = False) -> Unit:
+    """What a set is counted in as a whole: words, unless an utterance has none or characters are asked for.
+
+    Args:
+        words: the word error rate of each utterance; None where its language is written without spaces.
+    """
+    return "character" if characters or any(rate is None for rate in words) else "word"
+
+
 def compare(
     texts: Sequence[tuple[str, str]], languages: Sequence[str | None], normalizer: Callable[[str | None], Normalizer]
 ) -> list[Comparison]:

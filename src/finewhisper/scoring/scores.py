@@ -30,7 +30,7 @@ class Score:
 
     @classmethod
     def of(cls, compared: Iterable[Comparison], unit: Unit, signature: str = "") -> Score:
-        """Utterances counted in ``unit``; in characters all the same where one has no words."""
+        """Utterances counted in ``unit``, which is characters where one of them has no words."""
         return cls(unit, tuple(pair.words if pair.words and unit == "word" else pair.characters for pair in compared), signature)
 
     @property

@@ -18,7 +18,7 @@ from finewhisper.engines.transformers import TransformersEngine
 from finewhisper.progress import note
 from finewhisper.scoring.matrix import Matrix, ModelScores
 from finewhisper.scoring.plot import plot
-from finewhisper.scoring.rates import Comparison, ErrorRate, Interval, mean_difference
+from finewhisper.scoring.rates import Comparison, ErrorRate, Interval, common_unit, mean_difference
 from finewhisper.scoring.scores import Score
 from finewhisper.scoring.sets import SpeechSet
 from finewhisper.training import scoring
@@ -241,4 +241,4 @@ def _because(best: Candidate, candidates: Sequence[Candidate]) -> str:
 
 def _score(heard: Sequence[Comparison], metric: str) -> Score:
     """In the unit of :func:`scoring.scores`: words, unless characters are asked for or what is written has no spaces."""
-    return Score.of(heard, "word" if metric != "cer" and all(pair.words is not None for pair in heard) else "character")
+    return Score.of(heard, common_unit((pair.words for pair in heard), characters=metric == "cer"))

@@ -14,6 +14,7 @@ from finewhisper.scoring.rates import (
     ErrorRate,
     Interval,
     align,
+    common_unit,
     compare,
     difference,
     interval,
@@ -128,6 +129,12 @@ def test_texts_are_compared_by_the_rules_of_their_own_language() -> None:
     assert chinese.words is None, "Chinese has no spaces to count words by"
     assert chinese.reference == "设定二十九度"
     assert chinese.characters == ErrorRate("character", substitutions=1, reference_units=6)
+
+
+def test_a_set_is_counted_in_words_unless_one_of_its_languages_has_none() -> None:
+    word = ErrorRate("word", reference_units=1)
+    assert (common_unit([word, word]), common_unit([])) == ("word", "word")
+    assert (common_unit([word, None]), common_unit([word], characters=True)) == ("character", "character")
 
 
 def test_more_references_than_hypotheses() -> None:
