@@ -65,6 +65,10 @@ class EvaluateConfig(ScoringConfig):
             if getattr(self, name) != type(self).model_fields[name].default:
                 step = "name the earlier model first in place of it" if name == "baseline" else "leave it out"
                 raise ValueError(f"--{name.replace('_', '-')}: is for one model on one manifest; with several {step}")
+        for what, given in (("MODEL", self.model), ("--manifest", self.manifest), ("--names", self.names)):
+            twice = next((str(one) for one in given if given.count(one) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{what}: {twice} is given twice; give each once")
         require_names(self.names, self.model)
         return self
 

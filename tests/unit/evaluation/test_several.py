@@ -11,7 +11,8 @@ import pytest
 
 from finewhisper.cli import main
 from finewhisper.conversion import to_ggml, to_onnx
-from finewhisper.errors import ManifestError
+from finewhisper.errors import ManifestError, UsageError
+from finewhisper.evaluation.baseline import Baseline
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.run import run as evaluate
 from finewhisper.evaluation.several import Compared
@@ -101,6 +102,8 @@ def test_the_command_finds_what_evaluate_finds(random_model: Path, speech_folder
     for name in ("base", "copy"):
         assert models[name]["scores"]["dev"]["percent"] == pytest.approx(expected.rate.percent, abs=1e-3)
     assert models["copy"]["scores"]["train"]["change"] == [0, 0]
+    with pytest.raises(UsageError, match=r"is a table of several models; give the -o folder of an evaluate of one"):
+        Baseline.read(output)
 
 
 def test_one_model_on_two_sets_is_a_table_too(random_model: Path, speech_folder: Path) -> None:
@@ -118,6 +121,8 @@ def test_one_model_on_two_sets_is_a_table_too(random_model: Path, speech_folder:
         (["a", "b", "--context-sweep"], "--context-sweep: is for one model on one manifest; with several leave it out"),
         (["a", "b", "--names", "one"], "--names: 1 names for 2 models; give one for each"),
         (["a", "--names", "one"], "--names: is for a table of several models or manifests; --title names the report of one"),
+        (["a", "b", "a"], "MODEL: a is given twice; give each once"),
+        (["a", "b", "--names", "one", "one"], "--names: one is given twice; give each once"),
         ([], "--model: is required"),
     ],
 )
