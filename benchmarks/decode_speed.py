@@ -17,9 +17,9 @@ from finewhisper import manifest
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import FinewhisperError
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import error_rate
 from finewhisper.model import ModelFolder
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions
 from finewhisper.transcription.transcriber import Transcriber
 

@@ -29,12 +29,15 @@ from finewhisper.conversion import run as convert
 from finewhisper.conversion.config import ConvertConfig
 from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, hear, read_sets, setting
-from finewhisper.matrix_plot import plot
-from finewhisper.metrics import ErrorRate
 from finewhisper.model import Context, ModelFolder, versions
 from finewhisper.progress import note
+from finewhisper.scoring.matrix import Matrix, ModelScores
+from finewhisper.scoring.plot import plot
+from finewhisper.scoring.rates import ErrorRate
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet, read_sets
 from finewhisper.transcript import DecodeOptions
+from finewhisper.transcription.sets import hear, setting
 
 
 def main() -> int:
@@ -112,20 +115,20 @@ def _converted(arguments: argparse.Namespace, scale: float | None) -> Path:
     return copy
 
 
-def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.Namespace, context: Context) -> Row:
+def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.Namespace, context: Context) -> ModelScores:
     kept: Path = arguments.output / f"{name.replace(' ', '-')}.json"
     if kept.is_file():
         content = json.loads(kept.read_text("utf-8"))
         if [len(cell["rates"]) for cell in content["cells"]] == [len(speech.utterances) for speech in sets]:
-            cells = [Cell("character", tuple(ErrorRate("character", *counts) for counts in cell["rates"])) for cell in content["cells"]]
-            return Row(name, content["setting"], tuple(cells))
+            cells = [Score("character", tuple(ErrorRate("character", *counts) for counts in cell["rates"])) for cell in content["cells"]]
+            return ModelScores(name, content["setting"], tuple(cells))
     note(f"{name}:")
     engine = load_engine(ModelFolder.open(model), threads=arguments.threads)
     engine.context = context  # also where merge would write a model for full windows
-    cells = [Cell.of(hear(engine, speech, DecodeOptions(timestamps=False)), "character") for speech in sets]
+    cells = [Score.of(hear(engine, speech, DecodeOptions(timestamps=False)), "character") for speech in sets]
     counts = [[(rate.substitutions, rate.deletions, rate.insertions, rate.reference_units) for rate in cell.rates] for cell in cells]
     kept.write_text(json.dumps({"setting": setting(engine), "cells": [{"rates": rates} for rates in counts]}), "utf-8")
-    return Row(name, setting(engine), tuple(cells))
+    return ModelScores(name, setting(engine), tuple(cells))
 
 
 if __name__ == "__main__":

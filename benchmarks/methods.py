@@ -30,7 +30,7 @@ from finewhisper.errors import FinewhisperError
 from finewhisper.files import atomic_file
 from finewhisper.merging import MergeConfig
 from finewhisper.merging import run as merge
-from finewhisper.metrics import difference, interval
+from finewhisper.scoring.rates import difference, interval
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.run import run
 

@@ -31,9 +31,9 @@ from finewhisper import audio, manifest
 from finewhisper.errors import FinewhisperError
 from finewhisper.language import language_code
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import error_rate
 from finewhisper.model import ModelFolder, versions
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import join_texts
 
 CLIENTS = (1, 4, 16, 64)

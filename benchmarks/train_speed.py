@@ -31,9 +31,9 @@ from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import ErrorRate, Interval, difference, interval, total, utterance_rates
 from finewhisper.model import ModelFolder
-from finewhisper.text import Normalizer
+from finewhisper.scoring.rates import ErrorRate, Interval, difference, interval, total, utterance_rates
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions
 from finewhisper.transcription.transcriber import Transcriber
 

@@ -43,12 +43,12 @@ from finewhisper.conversion.run import run as convert
 from finewhisper.errors import FinewhisperError, UsageError
 from finewhisper.files import atomic_file
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import Cell, SpeechSet
-from finewhisper.metrics import compare as compare_texts
-from finewhisper.metrics import difference
 from finewhisper.model import ModelFolder, versions
 from finewhisper.progress import note
-from finewhisper.text import Normalizer
+from finewhisper.scoring.rates import compare as compare_texts
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet
+from finewhisper.scoring.text import Normalizer
 from finewhisper.vocabulary import Vocabulary
 
 #: Which library a side needs, and which copy it reads: a kind and its precision; none: the model itself.
@@ -160,17 +160,17 @@ def environment(threads: int) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def scored(spoken: Speech, texts: Sequence[str]) -> Cell:
+def scored(spoken: Speech, texts: Sequence[str]) -> Score:
     """The rates of each clip, of words, or of characters where a language is written without spaces."""
     wanted = SpeechSet(spoken.name, tuple(spoken.utterances))
     said = [utterance.sentence for utterance in wanted.utterances]
-    return Cell.of(compare_texts(list(zip(said, texts, strict=True)), wanted.languages, Normalizer.for_language), wanted.unit())
+    return Score.of(compare_texts(list(zip(said, texts, strict=True)), wanted.languages, Normalizer.for_language), wanted.unit())
 
 
 def compare(spoken: Speech, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """One set through every side, as in --json."""
     found: dict[str, Side] = {}
-    cells: dict[str, Cell] = {}
+    cells: dict[str, Score] = {}
     skipped: dict[str, str] = {}
     for turn in range(arguments.rounds):
         for side in sides:
@@ -187,7 +187,7 @@ def compare(spoken: Speech, sides: Sequence[str], arguments: argparse.Namespace)
             found[side] = Side(seconds, cells[side].rate.percent, answer["peak_memory_bytes"])
             note(f"{spoken.name}: {side}, round {turn + 1}: {answer['seconds']:.1f} s")
     for side in found.keys() & cells.keys() - {"ours"} if "ours" in cells else ():
-        apart = difference(cells["ours"].rates, cells[side].rates)
+        apart = cells[side].since(cells["ours"])
         found[side] = replace(found[side], more_than_ours=None if apart is None else (apart.low, apart.high))
     return result(spoken, found, skipped)
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from finewhisper.cli import VERBS, Verb, load
+from finewhisper.cli import Verb, listed, load
 from finewhisper.config import Option, is_table, options, paragraphs
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
@@ -30,8 +30,8 @@ Exit codes: 0 for success, 2 for something the user can put right (one message o
 
 
 def page() -> str:
-    verbs = "\n".join(f"- [`{name}`](#{name}): {verb.summary}" for name, verb in VERBS.items())
-    return INTRODUCTION.format(verbs=verbs) + "".join(section(name, verb) for name, verb in VERBS.items())
+    verbs = "\n".join(f"- [`{name}`](#{name}): {verb.summary}" for name, verb in listed().items())
+    return INTRODUCTION.format(verbs=verbs) + "".join(section(name, verb) for name, verb in listed().items())
 
 
 def section(name: str, verb: Verb) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from finewhisper import manifest
 from finewhisper.metrics import error_rate
-from finewhisper.model import ModelCard
 from finewhisper.text import Normalizer
+
+from finewhisper import manifest
+from finewhisper.model import ModelCard
 
 
 def mandarin(data: Path) -> list[manifest.Utterance]:

@@ -12,6 +12,7 @@ from finewhisper.evaluation.result import Evaluation, Setting
 from finewhisper.evaluation.scores import groups, score
 from finewhisper.manifest import TimedSentence, Utterance
 from finewhisper.model import Context
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Segment, Transcript
 
 #: (language, said, heard)
@@ -48,12 +49,12 @@ def evaluated_in(folder: Path) -> Make:
             for index, ((language, sentence, _), keys) in enumerate(zip(said, extra or [{"speaker": "Ann"}] * len(said), strict=True))
         ]
         heard = [Transcript((Segment(text, 0.0, 0.5),) if text else (), "en", 0.5, None, well_timed) for _, _, text in said]
-        rows = score(utterances, heard, config)
+        rows = score(SpeechSet("train", tuple(utterances), config.language), heard, config)
         setting = Setting(
             "transformers", "0" * 64, "transformers float32", Context(trimmed=True), "1" * 64, {"finewhisper": "1"}, frozenset()
         )
         before = None if baseline is None else [baseline.rows[row.line] for row in rows]
-        made = tuple(groups(rows, before, config))
+        made = tuple(groups(rows, before, config, setting.sign(config, len(skipped))))
         created = datetime(2026, 1, 2, tzinfo=timezone.utc)
         return Evaluation(config, setting, made, tuple(skipped), 2.0, baseline, created), utterances
 

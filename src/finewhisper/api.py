@@ -14,11 +14,10 @@ import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, overload
 
-from finewhisper import __version__, audio, manifest
+from finewhisper import audio, manifest
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S, Array, Notice, Seconds, Waveform
 from finewhisper.config import Config, build, options
 from finewhisper.engines import ENGINES, KINDS, Engine, load_engine
@@ -35,11 +34,12 @@ from finewhisper.live.session import SpeechStopped as SpeechStopped
 from finewhisper.live.stream import Stream
 from finewhisper.manifest import TimedSentence as TimedSentence
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import NAMES, ErrorRate, Interval, Unit, interval, total, utterance_rates
 from finewhisper.model import ModelFolder
 from finewhisper.model_names import WHEELS, known
-from finewhisper.scoring import signature
-from finewhisper.text import Normalizer
+from finewhisper.scoring.rates import Unit
+from finewhisper.scoring.scores import Score as Score
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions, Task, Transcript
 from finewhisper.transcript import Segment as Segment
 from finewhisper.transcript import Word as Word
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from finewhisper.corpora.result import Prepared
     from finewhisper.downloads import Downloaded
     from finewhisper.evaluation.result import Evaluation
+    from finewhisper.evaluation.several import Compared
     from finewhisper.merging import MergeResult
     from finewhisper.training.run import FinetuneResult
 
@@ -351,34 +352,6 @@ def write_manifest(path: StrPath, utterances: Iterable[Utterance]) -> None:
     manifest.write(Path(path), list(utterances))
 
 
-@dataclass(frozen=True)
-class Score:
-    """An error rate with what it must be quoted with.
-
-    Attributes:
-        rate: the counts; ``percent`` is the rate.
-        interval: how far it may be from that of all speech of its kind: 95 %, in percent, by bootstrap over utterances.
-        signature: the unit, the normaliser and the version; scores of other signatures are not comparable.
-    """
-
-    rate: ErrorRate
-    interval: Interval | None
-    signature: str
-
-    @property
-    def percent(self) -> float:
-        """Errors per hundred words or characters of the references."""
-        return self.rate.percent
-
-    def __float__(self) -> float:
-        """The rate as a fraction, as other libraries return it: 0.05 for 5 %."""
-        return self.rate.percent / 100
-
-    def __str__(self) -> str:
-        around = "" if self.interval is None else f", 95 % interval {self.interval}"
-        return f"{self.rate}{around}\n{self.signature}"
-
-
 def wer(
     references: str | Sequence[str], hypotheses: str | Sequence[str], *, language: str | None = None, normalize: Normalize = "auto"
 ) -> Score:
@@ -413,12 +386,8 @@ def _score(
         raise UsageError(f"{len(said)} references, but {len(heard)} hypotheses; give one hypothesis for each reference")
     code = spoken_language(language)
     if callable(normalize):
-        normalizer, name = normalize, getattr(normalize, "__name__", type(normalize).__name__)
-    else:
-        normalizer = Normalizer.for_language(code) if normalize == "auto" else Normalizer.named(normalize)
-        name = str(normalizer)
-    rates = utterance_rates(map(normalizer, said), map(normalizer, heard), unit)
-    return Score(total(rates, unit), interval(rates) if rates else None, signature(NAMES[unit], name, f"finewhisper {__version__}"))
+        return error_rate(said, heard, unit, normalize)
+    return error_rate(said, heard, unit, Normalizer.for_language(code) if normalize == "auto" else Normalizer.named(normalize))
 
 
 _Options = TypeVar("_Options", bound=Config)
@@ -475,8 +444,20 @@ def merge(models: StrPath | Sequence[StrPath], *, output: StrPath, **options: An
     return _run(run, MergeConfig, {"models": models, "output": output, **options})
 
 
-def evaluate(model: StrPath, *, manifest: StrPath, output: StrPath, **options: Any) -> Evaluation:
-    """Score a model on a manifest; see ``finewhisper evaluate``."""
+@overload
+def evaluate(model: StrPath, *, manifest: StrPath, output: StrPath, **options: Any) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model: StrPath | Sequence[StrPath], *, manifest: StrPath | Sequence[StrPath], output: StrPath, **options: Any
+) -> Evaluation | Compared: ...
+
+
+def evaluate(
+    model: StrPath | Sequence[StrPath], *, manifest: StrPath | Sequence[StrPath], output: StrPath, **options: Any
+) -> Evaluation | Compared:
+    """Score a model on a manifest, or several models and manifests side by side; see ``finewhisper evaluate``."""
     from finewhisper.evaluation.config import EvaluateConfig
     from finewhisper.evaluation.run import run
 

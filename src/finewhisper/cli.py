@@ -32,6 +32,7 @@ class Verb:
     config: str
     run: str
     summary: str
+    instead: str = ""  #: of a verb that another one took over: what to type in its place, ``{}`` for its arguments; it is not listed
 
 
 #: In the order of the pipeline.
@@ -52,17 +53,19 @@ VERBS = {
     "evaluate": Verb(
         "finewhisper.evaluation.config:EvaluateConfig",
         "finewhisper.evaluation.run:run",
-        "Score a model on a manifest, utterance by utterance.",
+        "Score models on manifests, utterance by utterance or side by side.",
     ),
     "compare": Verb(
-        "finewhisper.comparison.config:CompareConfig",
-        "finewhisper.comparison.run:run",
+        "finewhisper.evaluation.config:CompareConfig",
+        "finewhisper.evaluation.several:compare",
         "Show several models on several manifests as one table.",
+        instead="finewhisper evaluate {}",
     ),
     "align": Verb(
         "finewhisper.alignment.config:AlignConfig",
         "finewhisper.alignment.run:run",
         "Find the attention heads that tell when words are spoken.",
+        instead="finewhisper convert MODEL COPY --to ctranslate2 --align MANIFEST, or finewhisper merge MODEL -o NEW --align MANIFEST",
     ),
     "convert": Verb(
         "finewhisper.conversion.config:ConvertConfig",
@@ -83,6 +86,12 @@ VERBS = {
         "finewhisper.server.config:ServeConfig", "finewhisper.server.run:run", "Answer clients over the network, many at a time."
     ),
 }
+
+
+def listed() -> dict[str, Verb]:
+    """The verbs that are meant to be typed."""
+    return {name: verb for name, verb in VERBS.items() if not verb.instead}
+
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -125,6 +134,8 @@ def _run(tokens: Sequence[str]) -> int:
         print(f"finewhisper {__version__}")
         return 0
     verb = _verb(tokens[0])
+    if verb.instead:
+        print(f"finewhisper {tokens[0]}: goes away with the next version; type: {verb.instead.format(_typed(tokens[1:]))}", file=sys.stderr)
     config = parse(tokens[0], verb, tokens[1:])
     if config is not None:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns that a library is missing which would fetch code from the hub
@@ -150,9 +161,16 @@ _EXTRAS = {
 }
 
 
+def _typed(tokens: Sequence[str]) -> str:
+    """Arguments as one would type them; no more than a line."""
+    import shlex
+
+    return shlex.join("--model" if token == "--models" else token for token in tokens)
+
+
 def usage() -> str:
     """The text of ``finewhisper --help``."""
-    verbs = "\n".join(f"  {name:<12}{verb.summary}" for name, verb in VERBS.items())
+    verbs = "\n".join(f"  {name:<12}{verb.summary}" for name, verb in listed().items())
     return (
         f"finewhisper {__version__}: adapt Whisper to your own speech and put it everywhere you need it.\n\n"
         f"Usage: finewhisper VERB [OPTIONS]\n\nThe pipeline, in order:\n{verbs}\n\n"
@@ -216,7 +234,7 @@ def _verb(name: str) -> Verb:
         return VERBS[name]
     from finewhisper.config import did_you_mean
 
-    raise UsageError(f"there is no such verb{did_you_mean(name, VERBS)}\nthe verbs are {', '.join(VERBS)}")
+    raise UsageError(f"there is no such verb{did_you_mean(name, listed())}\nthe verbs are {', '.join(listed())}")
 
 
 def _app(name: str, verb: Verb, config_type: type[Config], *, helping: bool = False) -> cyclopts.App:

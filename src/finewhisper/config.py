@@ -17,7 +17,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from finewhisper import yaml_values
@@ -39,6 +39,15 @@ def _device(name: str) -> str:
 
 #: Where to compute. Engines refuse what this machine or they themselves have not.
 Device = Annotated[str, AfterValidator(_device)]
+
+
+def _one_or_several(paths: Any) -> Any:
+    """A recipe or a program may name one path without making a list of it."""
+    return (paths,) if isinstance(paths, (str, Path)) else paths
+
+
+#: Some paths, in the order in which they are given.
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_one_or_several)]
 FieldPath = tuple[str, ...]  # ("lora", "rank"): the field ``rank`` of the field ``lora``
 
 

@@ -20,7 +20,7 @@ from finewhisper.errors import AudioError
 from finewhisper.files import sha256
 from finewhisper.manifest import Utterance
 from finewhisper.progress import note
-from finewhisper.text import Normalizer
+from finewhisper.scoring.text import Normalizer
 
 Level = Literal["refuse", "tell"]
 #: Two texts are one where a listener could not tell them apart.

@@ -16,14 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from pydantic import Field, field_validator
 
-from finewhisper.config import Config, Flag
+from finewhisper.alignment import choose_heads, require
+from finewhisper.config import Config, Flag, Paths
 from finewhisper.errors import ModelError, UsageError
 from finewhisper.generation import complete
 from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
@@ -31,6 +32,9 @@ from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
 from finewhisper.tensors import OUTPUT, Float32, Written, in_library_order, write
 from finewhisper.weights import Adapted, Full, Weights
+
+if TYPE_CHECKING:
+    from finewhisper.alignment.run import Alignment
 
 #: What tells a reader of the merged model how it was made.
 _HISTORY = ("training.json", "training.png", "config.yaml", "forgetting.json", "forgetting.png")
@@ -43,7 +47,7 @@ class MergeConfig(Config):
     Several models of one base are averaged. With --scale below 1 the result lies between the base and what was tuned.
     """
 
-    models: Annotated[tuple[Path, ...], Flag(positional=True)]
+    models: Annotated[Paths, Flag(positional=True)]
     """Folders that `finewhisper finetune` wrote: adapters or full models, all of the same base."""
     output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the merged model."""
@@ -53,6 +57,9 @@ class MergeConfig(Config):
     """Take the mean of the last so many checkpoints of the run in place of its result."""
     base: Path | None = None
     """The base model, where it is no longer where fine-tuning found it."""
+    align: Path | None = None
+    """Manifest with speech that the model is for, such as its dev set: choose on it the attention heads that tell when words are spoken,
+    write them into the result, and print how far their times are off, before and after; needs torch."""
     overwrite: bool = False
     """Replace what is in --output."""
 
@@ -71,11 +78,13 @@ class MergeResult:
     output: Path
     matrices: int  #: how many weight matrices and vectors differ from the base
     scale: float
+    alignment: Alignment | None = None  #: None where none was asked for
 
     def __str__(self) -> str:
         following = f"finewhisper convert {self.output} {self.output}-int8 --to ctranslate2 --quantization int8"
         scaled = "" if self.scale == 1 else f", {self.scale:g} of the way from the base"
-        return f"{self.output}: a full model, {self.matrices} matrices changed{scaled}\nNext: {following}"
+        found = f"\n{self.alignment}" if self.alignment else ""
+        return f"{self.output}: a full model, {self.matrices} matrices changed{scaled}{found}\nNext: {following}"
 
 
 def run(config: MergeConfig) -> MergeResult:
@@ -87,28 +96,35 @@ def run(config: MergeConfig) -> MergeResult:
         StorageError: the output is there already, or cannot be written.
     """
     models = [ModelFolder.open(path, "adapter", "transformers") for path in config.models]
-    if len(models) == 1 and models[0].kind == "transformers" and config.scale == 1 and not config.average:
+    if len(models) == 1 and models[0].kind == "transformers" and config.scale == 1 and not (config.average or config.align):
         raise UsageError(
             f"{models[0].path}: is a full model already; to go back towards its base give --scale, such as --scale 0.7, "
-            "and to average several models name them all"
+            "to average several models name them all, and to choose the heads of word times give --align MANIFEST"
         )
     base = _base(models[0], config.base)
     require_apart(config.output, [("the base", base.path)], "--output")
     for other in models[1:]:
         _require_base(other, base)
     require_absent(config.output, replace=config.overwrite)
+    if config.align is not None:
+        require(config.align)
+    alignment = None
     sources = [source for model in models for source in (_checkpoints(model, config.average) if config.average else [model])]
     with atomic_folder(config.output, replace=config.overwrite) as temporary:
         changed = _merge(sources, base, config.scale, temporary)
         card = _card(models, sources, config.scale)
         card.write(temporary)
         complete(temporary, card.languages, card.task)
+        if config.align is not None:
+            alignment = choose_heads(ModelFolder.open(temporary, "transformers"), config.align)
+            alignment.place(temporary / "generation_config.json")
+            card.model_copy(update={"alignment": alignment.record()}).write(temporary)
         if len(models) == 1:
             for name in _HISTORY:
                 if (models[0].path / name).is_file():
                     shutil.copyfile(models[0].path / name, temporary / name)
         (temporary / "README.md").write_text(_readme(models, sources, config.scale), encoding="utf-8")
-    return MergeResult(config.output, changed, config.scale)
+    return MergeResult(config.output, changed, config.scale, alignment)
 
 
 def _base(tuned: ModelFolder, given: Path | None) -> ModelFolder:

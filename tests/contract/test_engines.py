@@ -17,9 +17,9 @@ from finewhisper.engines import Engine, load_engine
 from finewhisper.engines.fake import FakeEngine
 from finewhisper.errors import UnsupportedError, UsageError
 from finewhisper.features import log_mel, pad_samples
-from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.vocabulary import Vocabulary
 

@@ -20,8 +20,8 @@ import srt
 
 from finewhisper import audio
 from finewhisper.audio import Waveform
-from finewhisper.metrics import error_rate
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 
 pytestmark = pytest.mark.real
 

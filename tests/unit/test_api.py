@@ -270,6 +270,14 @@ def test_verbs_take_text_for_paths_and_name_wrong_options_as_written(tmp_path: P
         fw.prepare("manifest", str(tmp_path / "nothing.jsonl"), output=str(tmp_path / "out"))
 
 
+def test_several_may_be_named_or_one(tmp_path: Path) -> None:
+    for models in ("nowhere", ["nowhere"], ("nowhere", "nobody")):
+        with pytest.raises(fw.ModelError, match="there is no such model"):
+            fw.evaluate(models, manifest="dev.jsonl", output=tmp_path / "out")
+    with pytest.raises(fw.ModelError, match="there is no such model"):
+        fw.merge("nowhere", output=tmp_path / "out")
+
+
 def test_a_model_that_is_not_there_and_a_name_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(fw.ModelError, match="there is no such model"):

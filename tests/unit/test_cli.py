@@ -23,8 +23,6 @@ PIPELINE = [
     "finetune",
     "merge",
     "evaluate",
-    "compare",
-    "align",
     "convert",
     "parity",
     "transcribe",
@@ -97,6 +95,14 @@ def test_every_option_of_every_verb_is_explained(verb, capsys):
 def test_the_first_line_of_help_is_a_command_to_fill_in(verb, usage, capsys):
     assert main([verb, "--help"]) == 0
     assert capsys.readouterr().out.startswith(f"Usage: finewhisper {verb} {usage}")
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - set(PIPELINE)))
+def test_a_verb_that_another_took_over_is_not_shown(verb, capsys):
+    assert main(["--help"]) == 0
+    assert main(["transcibe"]) == 2
+    shown = capsys.readouterr()
+    assert not re.search(rf"\b{verb}\b", shown.out + shown.err)
 
 
 def test_version(capsys):

@@ -10,6 +10,9 @@ from pydantic import Field
 from finewhisper.config import Config, Flag
 from finewhisper.language import Language
 
+#: How many windows of up to 30 s are listened to.
+WINDOWS = 24
+
 
 class AlignConfig(Config):
     """Word times come from a few of the decoder's attention heads, and fine-tuning changes which of them are good at it.
@@ -24,7 +27,7 @@ class AlignConfig(Config):
     """Hugging Face folder of the model; its generation_config.json is changed."""
     manifest: Path
     """Manifest with speech that the model is for, such as its dev set."""
-    limit: int = Field(24, ge=2)
+    limit: int = Field(WINDOWS, ge=2)
     """How many windows to listen to, half of them to choose and half to measure."""
     language: Language = None
     """Language of the clips where the manifest does not say."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from finewhisper import manifest
 from finewhisper.alignment.attention import Head, Listener
-from finewhisper.alignment.config import AlignConfig
+from finewhisper.alignment.config import WINDOWS, AlignConfig
 from finewhisper.alignment.windows import Window, windows
 from finewhisper.audio import Seconds
 from finewhisper.engines.words import Matrix, path_starts
@@ -22,6 +21,8 @@ from finewhisper.errors import ManifestError
 from finewhisper.files import atomic_file, sha256
 from finewhisper.model import ModelFolder
 from finewhisper.progress import track
+from finewhisper.small_files import read_json, write_json
+from finewhisper.terminal import table
 
 #: At most so many heads are averaged; OpenAI names 6 to 23 of a model.
 MOST_HEADS = 20
@@ -62,29 +63,58 @@ class Found:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The value of ``finewhisper align``."""
+    """The heads that a model has and those that were chosen, and how good the times of both are."""
 
-    model: Path
+    manifest: Path  #: whose speech chose them
     before: Found
     after: Found
-    written: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether others were chosen than the model has."""
+        return self.after.heads != self.before.heads
+
+    def record(self) -> dict[str, Any]:
+        """As in ``finewhisper.json``, under ``alignment``."""
+        return {"manifest_sha256": sha256(self.manifest), "before": self.before.json(), "after": self.after.json()}
+
+    def place(self, path: Path, content: Mapping[str, Any] | None = None) -> None:
+        """Write the heads into a file, beside what is in it.
+
+        Args:
+            path: ``config.json`` of a CTranslate2 folder, ``generation_config.json`` of any other.
+            content: what to write beside, in place of what is there.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        whole = {**(read_json(path) if content is None else content), "alignment_heads": [list(head) for head in self.after.heads]}
+        with atomic_file(path) as temporary:
+            write_json(temporary, whole)
 
     def __str__(self) -> str:
-        rows = [("", "heads", "mean error", "median", "within 0.1 s")]
+        rows = [("word times", "heads", "mean error", "median", "within 0.1 s")]
         for name, found in (("before", self.before), ("after", self.after)):
             figures = (f"{found.mean_s:.3f} s", f"{found.median_s:.3f} s", f"{found.near_percent:.1f} %")
             rows.append((name, str(len(found.heads)), *figures))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        kept = "the heads are good as they are" if self.after.heads == self.before.heads else f"heads: {_listed(self.after.heads)}"
-        place = f"written to {self.model / _FILE}" if self.written else "nothing was written"
-        return "\n".join([*lines, f"{len(self.before.errors_s)} known moments, none of which chose the heads", kept, place])
+        kept = f"heads: {_listed(self.after.heads)}" if self.changed else "the heads are good as they are"
+        return "\n".join([*table(rows), f"{len(self.before.errors_s)} known moments, none of which chose the heads", kept])
 
 
-_FILE = "generation_config.json"
+@dataclass(frozen=True)
+class Aligned:
+    """The value of ``finewhisper align``."""
+
+    model: Path
+    alignment: Alignment
+    written: bool
+
+    def __str__(self) -> str:
+        place = f"written to {self.model / 'generation_config.json'}" if self.written else "nothing was written"
+        return f"{self.alignment}\n{place}"
 
 
-def run(config: AlignConfig) -> Alignment:
+def run(config: AlignConfig) -> Aligned:
     """Choose the alignment heads of a model, measure them and write them down.
 
     Raises:
@@ -96,20 +126,37 @@ def run(config: AlignConfig) -> Alignment:
     folder = ModelFolder.open(config.model, "transformers")
     if config.threads:
         torch.set_num_threads(config.threads)
+    found = find(folder, config.manifest, config.language, config.limit)
+    written = found.changed and not config.dry_run
+    if written:
+        found.place(folder.path / "generation_config.json", folder.generation)
+        folder.card.model_copy(update={"alignment": found.record()}).write(folder.path)
+    return Aligned(config.model, found, written)
+
+
+def find(folder: ModelFolder, path: Path, language: str | None = None, limit: int = WINDOWS) -> Alignment:
+    """Choose the alignment heads of a model, and measure them beside those that it has.
+
+    Args:
+        path: a manifest with speech that the model is for.
+        language: of the lines that do not say theirs.
+        limit: the most windows to listen to, half of them to choose and half to measure.
+
+    Raises:
+        ManifestError: too few moments are known in it.
+        AudioError: a clip cannot be read.
+    """
     listener = Listener(folder)
-    heard = windows(manifest.read(config.manifest), listener.vocabulary, config.language, config.limit)
+    heard = windows(manifest.read(path), listener.vocabulary, language, limit)
     if len(heard) < 2:
         raise ManifestError(
-            f"{config.manifest}: holds {len(heard)} windows with a known moment, two are needed; give more clips, and shorter than 15 s, "
+            f"{path}: holds {len(heard)} windows with a known moment, two are needed; give more clips, and shorter than 15 s, "
             "so that several fit into 30 s, or with times of their sentences or words ('sentences')"
         )
     current = _current(folder, listener.heads)
     chosen = choose(listener, heard[::2], current)
     before, after = measure(listener, heard[1::2], [current, chosen])
-    alignment = Alignment(config.model, before, after, not config.dry_run and chosen != current)
-    if alignment.written:
-        _write(folder, alignment, config)
-    return alignment
+    return Alignment(path, before, after)
 
 
 def choose(listener: Listener, heard: Sequence[Window], current: tuple[Head, ...]) -> tuple[Head, ...]:
@@ -164,15 +211,6 @@ def _current(folder: ModelFolder, there: Sequence[Head]) -> tuple[Head, ...]:
     named = folder.generation.get("alignment_heads")
     known = [(layer, head) for layer, head in known_alignment_heads(named, folder.config)]
     return tuple(sorted(set(known) & set(there)) or known)
-
-
-def _write(folder: ModelFolder, alignment: Alignment, config: AlignConfig) -> None:
-    path = folder.path / _FILE
-    content = folder.generation | {"alignment_heads": [list(head) for head in alignment.after.heads]}
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    record = {"manifest_sha256": sha256(config.manifest), "before": alignment.before.json(), "after": alignment.after.json()}
-    folder.card.model_copy(update={"alignment": record}).write(folder.path)
 
 
 def _listed(heads: Sequence[Head]) -> str:

@@ -61,6 +61,10 @@ class ConvertConfig(Config):
     manifest: Path | None = None
     """Manifest whose first utterances are compared."""
 
+    align: Path | None = None
+    """Manifest with speech that the model is for, such as its dev set: choose on it the attention heads that tell when words are spoken,
+    write them into the copy, and print how far their times are off, before and after; needs torch."""
+
     limit: int = Field(8, ge=1)
     """How many utterances of the manifest are compared."""
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finewhisper import audio, manifest
+from finewhisper.alignment import choose_heads, require
 from finewhisper.conversion import from_openai, to_ctranslate2, to_ggml, to_onnx, to_transformers, verify
 from finewhisper.conversion.config import QUANTIZATIONS, ConvertConfig, Quantization
 from finewhisper.conversion.verify import Agreement, Clip
@@ -19,6 +20,9 @@ from finewhisper.errors import MissingExtraError, UsageError, VerificationError
 from finewhisper.generation import complete
 from finewhisper.model import GGML_NAME, Kind, ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
+
+if TYPE_CHECKING:
+    from finewhisper.alignment.run import Alignment
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,12 @@ class Converted:
     quantization: str
     size: int  #: bytes of the weights
     agreement: Agreement | None  #: None where the comparison was left out
+    alignment: Alignment | None = None  #: None where none was asked for
 
     def __str__(self) -> str:
         proof = str(self.agreement) if self.agreement else "not compared with its source (--no-verify)"
-        return f"{self.target}: {self.quantization}, {self.size / 1e6:.1f} MB, from {self.source}\n{proof}"
+        aligned = f"\n{self.alignment}" if self.alignment else ""
+        return f"{self.target}: {self.quantization}, {self.size / 1e6:.1f} MB, from {self.source}\n{proof}{aligned}"
 
 
 def run(config: ConvertConfig) -> Converted:
@@ -49,21 +55,29 @@ def run(config: ConvertConfig) -> Converted:
     source, quantization = _open_source(config), _quantization(config)
     require_absent(config.target, replace=config.overwrite)
     clips = _clips(config, source)
+    if config.align is not None:
+        require(config.align)
+    alignment = choose_heads(source, config.align, config.language) if config.align and source.kind == "transformers" else None
     with atomic_folder(config.target, replace=config.overwrite) as folder:
         _write(source, folder, config, quantization)
         source.card.write(folder)  # the copy hears in the contexts that its source has learnt
         if config.to in ("transformers", "onnx"):  # the kinds that others decode with what generation_config.json says
             complete(folder, source.card.languages, source.card.task)
+        if config.align is not None:
+            alignment = alignment or choose_heads(ModelFolder.open(folder, "transformers"), config.align, config.language)
+            alignment.place(folder / ("config.json" if config.to == "ctranslate2" else "generation_config.json"))
         copy = ModelFolder.open(folder, config.to)
         agreement = _verified(source, copy, clips, config, quantization) if config.verify else None
         record = {"source": _identity(source), "quantization": quantization, **(agreement.record() if agreement else {})}
-        changes = {
+        changes: dict[str, Any] = {
             "verification": record,
             "versions": versions("ctranslate2", "onnx", "onnxruntime", "pywhispercpp", "torch", "transformers"),
         }
+        if alignment is not None:
+            changes["alignment"] = alignment.record()
         source.card.model_copy(update=changes).write(folder)
         size = sum(path.stat().st_size for path in copy.stored_weights())
-    return Converted(config.source, config.target, quantization, size, agreement)
+    return Converted(config.source, config.target, quantization, size, agreement, alignment)
 
 
 #: What each kind is made from; every kind can become a transformers folder, and that one any other.

@@ -28,11 +28,13 @@ from finewhisper.engines import load_engine
 from finewhisper.engines.base import Engine, token_budget
 from finewhisper.errors import UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
-from finewhisper.metrics import NAMES, ErrorRate, total, utterance_rates
-from finewhisper.metrics import compare as compare_texts
 from finewhisper.model import ModelFolder
-from finewhisper.text import Normalizer
-from finewhisper.transcript import UNSPACED, DecodeOptions
+from finewhisper.scoring.rates import NAMES, ErrorRate, common_unit, total, utterance_rates
+from finewhisper.scoring.rates import compare as compare_texts
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.text import Normalizer
+from finewhisper.terminal import table
+from finewhisper.transcript import DecodeOptions
 
 Encoding = npt.NDArray[np.float32]  # (positions, d_model)
 
@@ -182,8 +184,8 @@ class Agreement:
         return content
 
     def __str__(self) -> str:
-        table = [self._headings(), *(self._cells(clip) for clip in self.clips)]
-        lines = _aligned(table) if self.clips else ["no engine runs both: the weights alone"]
+        rows = [self._headings(), *(self._cells(clip) for clip in self.clips)]
+        lines = table(rows) if self.clips else ["no engine runs both: the weights alone"]
         if self.weight_error is not None:
             lines.append(f"largest error of a weight {self.weight_error:.1e} (allowed {self.bound.weight_error:.1e})")
         if self.encoder_error is not None:
@@ -210,14 +212,6 @@ class Agreement:
 
 def _scientific(error: float | None) -> str:
     return "–" if error is None else f"{error:.1e}"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines; the first column stands on the left, figures on the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in table
-    ]
 
 
 #: What can be asked for the times of words, in an engine that reads attention.
@@ -323,8 +317,7 @@ def _rates(clips: Sequence[Clip], languages: Sequence[str], outputs: Sequence[_O
     """The errors in each clip whose sentence is known, in one unit: words, unless a language is written without spaces."""
     texts = [(clip.sentence or "", output.text) for clip, output in zip(clips, outputs, strict=True)]
     compared = compare_texts(texts, languages, Normalizer.for_language)
-    in_words = UNSPACED.isdisjoint(languages)
-    rates = [pair.words if pair.words and in_words else pair.characters for pair in compared]
+    rates = Score.of(compared, common_unit(pair.words for pair in compared)).rates
     return [None if clip.sentence is None else rate for clip, rate in zip(clips, rates, strict=True)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from finewhisper.corpora.config import PrepareConfig
 from finewhisper.corpora.corpus import Clip, Shares
 from finewhisper.errors import UsageError
-from finewhisper.text import Normalizer
+from finewhisper.scoring.text import Normalizer
 
 #: Two texts are one where a listener could not tell them apart.
 same_text = Normalizer(("lower", "punctuation", "spaces"))

@@ -34,6 +34,10 @@ class Baseline:
         """Raises: UsageError where ``path`` is not the output of an evaluation."""
         try:
             result = json_values.read(path / RESULT_NAME)
+            if "models" in result:
+                raise UsageError(
+                    f"--baseline {path}: is a table of several models; give the -o folder of an evaluate of one on one manifest"
+                )
             return cls(
                 path,
                 str(result["title"]),

@@ -10,8 +10,9 @@ from pathlib import Path
 from finewhisper import findings
 from finewhisper.audio import SAMPLE_RATE, Notice
 from finewhisper.errors import AudioError
-from finewhisper.findings import Finding
+from finewhisper.findings import Finding, Named
 from finewhisper.manifest import Utterance, tell_notices, unheard
+from finewhisper.model import ModelFolder
 from finewhisper.progress import in_threads, track
 
 
@@ -33,6 +34,21 @@ def measure(utterances: Sequence[Utterance], manifest: Path) -> tuple[list[Utter
     findings.tell(unheard)
     tell_notices(noticed)
     return usable, problems
+
+
+def look(manifest: Path, utterances: Sequence[Utterance], digest: str, folders: Sequence[ModelFolder]) -> None:
+    """Tell what stands out in a test set, and which models were trained on it.
+
+    Args:
+        digest: of the manifest.
+    """
+    named = Named(str(manifest), utterances)
+    trained = [
+        Finding("trained on", str(manifest), f"{folder.path} was trained on this very manifest; take other speech")
+        for folder in folders
+        if (folder.card.training or {}).get("manifest_sha256") == digest
+    ]
+    findings.tell([*trained, *findings.of_set(named), *findings.of_doubles(named)])
 
 
 def _measured(utterance: Utterance, manifest: Path) -> tuple[Utterance, str | None, list[Notice]] | str:

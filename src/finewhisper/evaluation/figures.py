@@ -12,9 +12,10 @@ from finewhisper.evaluation import charts
 from finewhisper.evaluation.charts import Line, Series
 from finewhisper.evaluation.curves import Curves
 from finewhisper.evaluation.result import Evaluation, named
-from finewhisper.evaluation.scores import Row, Score
+from finewhisper.evaluation.scores import Row
 from finewhisper.evaluation.timing import Times
-from finewhisper.metrics import Unit, align
+from finewhisper.scoring.rates import Unit, align
+from finewhisper.scoring.scores import Score
 
 _BUCKETS = ("0", *(f"≤{upper}" for upper in range(10, 101, 10)), ">100")
 _LENGTH_GROUPS = 5
@@ -141,8 +142,8 @@ def _by_margin(evaluation: Evaluation) -> str:
     if evaluation.sweep is None:
         return ""
     *trimmed, full = evaluation.sweep.trials
-    points = [(trial.context.margin_s, trial.rate.percent) for trial in trimmed]
-    level = [(x, full.rate.percent) for x in (0.0, points[-1][0])]
+    points = [(trial.context.margin_s, trial.score.percent) for trial in trimmed]
+    level = [(x, full.score.percent) for x in (0.0, points[-1][0])]
     curves = [Line("30 s windows", "other", level), Line("trimmed", "now", points)]
     return charts.lines("Error rate by margin", curves, "margin, s", " %")
 

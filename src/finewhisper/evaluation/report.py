@@ -20,11 +20,12 @@ from finewhisper.evaluation import timing
 from finewhisper.evaluation.curves import Curves
 from finewhisper.evaluation.figures import confusions, figures, row_unit
 from finewhisper.evaluation.result import MOST_SPEAKERS, Evaluation, named
-from finewhisper.evaluation.scores import Group, Row, Score
+from finewhisper.evaluation.scores import Group, Row
 from finewhisper.language import LANGUAGES
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import Interval, align
 from finewhisper.progress import track
+from finewhisper.scoring.rates import Interval, align
+from finewhisper.scoring.scores import Score
 
 #: Rows in the page, worst first; the rest is in the table beside it.
 LISTED = 5000

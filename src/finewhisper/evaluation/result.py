@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from finewhisper import __version__
 from finewhisper.audio import Seconds
 from finewhisper.evaluation import silence, timing
 from finewhisper.evaluation.baseline import Baseline
 from finewhisper.evaluation.config import EvaluateConfig
-from finewhisper.evaluation.scores import Group, Row, Score, by_speaker
+from finewhisper.evaluation.scores import Group, Row, Sign, by_speaker
 from finewhisper.evaluation.silence import Silence, silences
 from finewhisper.evaluation.sweep import Sweep
 from finewhisper.evaluation.timing import Times, together
-from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval
 from finewhisper.model import Context
-from finewhisper.scoring import detected_note, signature
+from finewhisper.scoring.config import detected_note
+from finewhisper.scoring.rates import REPLICATIONS, SEED, Interval
+from finewhisper.scoring.scores import Score
+from finewhisper.terminal import table
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,21 @@ class Setting:
     def decoding(self, config: EvaluateConfig) -> str:
         """How text was made from audio, as in a signature."""
         return config.decoding(self.context.name, self.detected)
+
+    def sign(self, config: EvaluateConfig, skipped: int) -> Sign:
+        """What signs the scores of sets.
+
+        Args:
+            skipped: clips that were left out.
+        """
+        return partial(
+            config.signature,
+            context=self.context.name,
+            detected=self.detected,
+            engine=self.engine,
+            manifest_sha256=self.manifest_sha256,
+            skipped=skipped,
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,7 @@ class Evaluation:
     @cached_property
     def speakers(self) -> tuple[Group, ...]:
         """Each speaker by itself where the manifest names several."""
-        return tuple(by_speaker(self.rows, self.before, self.config))
+        return tuple(by_speaker(self.rows, self.before, self.config, self.setting.sign(self.config, len(self.skipped))))
 
     @cached_property
     def silences(self) -> tuple[Silence, ...]:
@@ -86,8 +102,18 @@ class Evaluation:
         return None if self.before is None else together(row.times for row in self.before)
 
     @property
+    def model(self) -> Path:
+        """The folder of the model."""
+        return self.config.model[0]
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest that was scored."""
+        return self.config.manifest[0]
+
+    @property
     def title(self) -> str:
-        return self.config.title or f"{self.config.model.resolve().name} on {self.config.manifest.name}"
+        return self.config.title or f"{self.model.resolve().name} on {self.manifest.name}"
 
     @property
     def scores(self) -> dict[str, Score]:
@@ -100,17 +126,7 @@ class Evaluation:
 
     def signature(self, name: str) -> str:
         """What a score must be quoted with."""
-        parts = [
-            f"decoding:{self.setting.decoding(self.config)}",
-            f"engine:{self.setting.engine}",
-            f"finewhisper {__version__}",
-            f"manifest:{self.setting.manifest_sha256[:12]}",
-        ]
-        if self.config.limit is not None:
-            parts.append(f"first:{self.config.limit}")
-        if self.skipped:
-            parts.append(f"skipped:{len(self.skipped)}")
-        return signature(name, self.everything.normalizers, *parts)
+        return self.scores[name].signature
 
     def json(self) -> dict[str, Any]:
         """The content of ``result.json``."""
@@ -123,11 +139,11 @@ class Evaluation:
             "skipped": list(self.skipped),
             "languages": {group.name: _json(group) for group in self.groups[1:]},
             "speakers": {group.name: _json(group) for group in self.speakers},
-            "model": {"path": str(self.config.model), "kind": self.setting.kind, "sha256": self.setting.model_sha256},
+            "model": {"path": str(self.model), "kind": self.setting.kind, "sha256": self.setting.model_sha256},
             "engine": self.setting.engine,
-            "manifest": {"path": str(self.config.manifest), "sha256": self.setting.manifest_sha256},
+            "manifest": {"path": str(self.manifest), "sha256": self.setting.manifest_sha256},
             "bootstrap": {"replications": REPLICATIONS, "seed": SEED, "level": 0.95},
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude={"names"}) | {"model": str(self.model), "manifest": str(self.manifest)},
             "versions": self.setting.versions,
         }
         if self.silences:
@@ -150,10 +166,10 @@ class Evaluation:
         printed = [(group.name, group) for group in self.groups]
         if len(self.speakers) <= MOST_SPEAKERS:
             printed += [(f"speaker {group.name}", group) for group in self.speakers]
-        lines = _aligned([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
+        lines = table([_HEADINGS[: None if self.baseline else -3], *[cells for name, group in printed for cells in _cells(name, group)]])
         swept = self.sweep.printed() if self.sweep else []
-        tables = [table for table in (silence.printed(self.silences), timing.printed(self.times, self.times_before), swept) if table]
-        lines += [line for table in tables for line in ["", *_aligned(table)]] + [""] * bool(tables)
+        more = [rows for rows in (silence.printed(self.silences), timing.printed(self.times, self.times_before), swept) if rows]
+        lines += [line for rows in more for line in ["", *table(rows)]] + [""] * bool(more)
         lines += [self.sweep.conclusion] if self.sweep else []
         lines += [f"{len(self.skipped)} clips left out, listed in result.json"] if self.skipped else []
         unnamed = sum(row.language is None for row in self.rows)
@@ -164,8 +180,7 @@ class Evaluation:
 
 def named(group: Group) -> dict[str, Score]:
     """A group's scores by name."""
-    words = {} if group.words is None else {NAMES["word"]: group.words}
-    return words | {NAMES["character"]: group.characters}
+    return {score.name: score for score in (group.words, group.characters) if score is not None}
 
 
 #: More speakers are not printed, and folded in the report.
@@ -190,14 +205,6 @@ def _cells(title: str, group: Group) -> list[tuple[str, ...]]:
 
 def _or_dash(interval: Interval | None) -> str:
     return "–" if interval is None else str(interval)
-
-
-def _aligned(table: list[tuple[str, ...]]) -> list[str]:
-    """The first column to the left, all others to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in table
-    ]
 
 
 def _json(group: Group) -> dict[str, Any]:

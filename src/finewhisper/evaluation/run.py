@@ -6,27 +6,30 @@ import json
 import time
 from bisect import bisect
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from itertools import accumulate
+from pathlib import Path
 
-from finewhisper import findings, manifest
+from finewhisper import manifest
 from finewhisper.audio import Seconds
 from finewhisper.engines import KINDS, Engine, load_engine
 from finewhisper.errors import ManifestError
 from finewhisper.evaluation import clips, report, table
 from finewhisper.evaluation.baseline import RESULT_NAME, Baseline
-from finewhisper.evaluation.config import EvaluateConfig
+from finewhisper.evaluation.clips import look
+from finewhisper.evaluation.config import CompareConfig, EvaluateConfig
 from finewhisper.evaluation.curves import Curves
 from finewhisper.evaluation.result import Evaluation, Setting
-from finewhisper.evaluation.scores import groups, normalizers, require_unit, score
+from finewhisper.evaluation.scores import groups, require_unit, score
+from finewhisper.evaluation.several import Compared, compare
 from finewhisper.evaluation.sweep import require_short_contexts, store, sweep
 from finewhisper.files import sha256
-from finewhisper.findings import Finding, Named
-from finewhisper.manifest import Utterance
 from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import bar
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Transcript, written_language
 from finewhisper.transcription.transcriber import Transcriber
 
@@ -36,26 +39,36 @@ _PACKAGES = ("ctranslate2", "torch", "transformers", "pywhispercpp", "onnxruntim
 _ROUNDING_S = 1e-3  # sums of many durations differ by the order of adding
 
 
-def run(config: EvaluateConfig) -> Evaluation:
+def run(config: EvaluateConfig) -> Evaluation | Compared:
+    """Score one model on one manifest and write its table and page, or several side by side.
+
+    Raises:
+        FinewhisperError: a model, a manifest, a clip of it (unless ``skip_bad``) or the baseline cannot be used.
+    """
+    return evaluate(config) if config.single else compare(CompareConfig.of(config))
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
     """Score a model on a manifest and write the table and the page.
 
     Raises:
         FinewhisperError: the model, the manifest, a clip of it (unless ``skip_bad``) or the baseline cannot be used.
     """
     require_absent(config.output, replace=config.overwrite)
-    folder = ModelFolder.open(config.model, *KINDS)
+    (model,), (manifest_path,) = config.model, config.manifest
+    folder = ModelFolder.open(model, *KINDS)
     if config.context_sweep:
         require_short_contexts(folder)
-    curves = Curves.read(config.model)
+    curves = Curves.read(model)
     baseline = Baseline.read(config.baseline) if config.baseline else None
-    utterances, skipped = _usable(config)
-    digest = sha256(config.manifest)
-    _look(config, utterances, digest, folder)
-    rules = None
+    speech = _usable(manifest_path, config)
+    digest = sha256(manifest_path)
+    look(manifest_path, speech.utterances, digest, [folder])
     if baseline is not None:  # what it detected goes for this run too, else the two would be scored by different rules
-        spoken = [config.language or utterance.language or baseline.language(utterance.line) for utterance in utterances]
-        baseline.require_same(config.manifest, digest, normalizers(set(spoken), config), _references(utterances, spoken, config))
-        rules = [language or "en" for language in spoken]
+        named = zip(speech.utterances, speech.languages, strict=True)
+        spoken = [language or baseline.language(utterance.line) for utterance, language in named]
+        baseline.require_same(manifest_path, digest, config.normalizers(spoken), _references(speech, spoken, config))
+        speech = replace(speech, settled=tuple(language or "en" for language in spoken))
 
     engine = load_engine(
         folder,
@@ -67,10 +80,10 @@ def run(config: EvaluateConfig) -> Evaluation:
     )
     if config.full_windows:
         engine.context = engine.context.full()
-    swept = sweep(engine, partial(_transcribe, engine, utterances, config), utterances, config) if config.context_sweep else None
-    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, utterances, config)
+    swept = sweep(engine, partial(_transcribe, engine, speech, config), speech, config) if config.context_sweep else None
+    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, speech, config)
 
-    rows = score(utterances, heard, config, rules)
+    rows = score(speech, heard, config)
     setting = Setting(
         folder.kind,
         folder.fingerprint(),
@@ -81,57 +94,41 @@ def run(config: EvaluateConfig) -> Evaluation:
         frozenset(row.scored_as for row in rows if row.scored_as),
     )
     before = None if baseline is None else [baseline.rows[row.line] for row in rows]
-    evaluation = Evaluation(
-        config, setting, tuple(groups(rows, before, config)), tuple(skipped), seconds, baseline, datetime.now(timezone.utc), swept
-    )
+    found = groups(rows, before, config, setting.sign(config, len(speech.skipped)))
+    evaluation = Evaluation(config, setting, tuple(found), speech.skipped, seconds, baseline, datetime.now(timezone.utc), swept)
     with atomic_folder(config.output, replace=config.overwrite) as output:
         table.write(output / table.NAME, rows)
         (output / RESULT_NAME).write_text(json.dumps(evaluation.json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        (output / evaluation.report.name).write_text(report.render(evaluation, utterances, curves), encoding="utf-8")
+        (output / evaluation.report.name).write_text(report.render(evaluation, speech.utterances, curves), encoding="utf-8")
     if swept is not None:
         store(folder, swept, {key: evaluation.json()[key] for key in ("created", "manifest", "utterances", "engine", "versions")})
     return evaluation
 
 
-def _usable(config: EvaluateConfig) -> tuple[list[Utterance], list[str]]:
+def _usable(path: Path, config: EvaluateConfig) -> SpeechSet:
     """The utterances to score, measured, and the clips that are left out."""
-    listed = manifest.read(config.manifest)[: config.limit]
-    require_unit(listed, config)
-    utterances, problems = clips.measure(listed, config.manifest)
+    listed = manifest.read(path)[: config.limit]
+    require_unit(SpeechSet(path.stem, tuple(listed), config.language), config)
+    utterances, problems = clips.measure(listed, path)
     if problems and not (config.skip_bad and utterances):
         step = "none is left" if config.skip_bad else "correct these lines, or leave them out of the scores with --skip-bad"
-        raise ManifestError(
-            f"{config.manifest}: {len(problems)} of {len(listed)} clips cannot be used; {step}", problems, limit=len(problems)
-        )
-    return utterances, problems
+        raise ManifestError(f"{path}: {len(problems)} of {len(listed)} clips cannot be used; {step}", problems, limit=len(problems))
+    return SpeechSet(path.stem, tuple(utterances), config.language, skipped=tuple(problems))
 
 
-def _look(config: EvaluateConfig, utterances: Sequence[Utterance], digest: str, folder: ModelFolder) -> None:
-    """Tell what stands out in the test set, and that the model was trained on it."""
-    named = Named(str(config.manifest), utterances)
-    learnt = (folder.card.training or {}).get("manifest_sha256") == digest
-    trained = (
-        [Finding("trained on", str(config.manifest), f"{folder.path} was trained on this very manifest; take other speech")]
-        if learnt
-        else []
-    )
-    findings.tell([*trained, *findings.of_set(named), *findings.of_doubles(named)])
-
-
-def _references(utterances: Sequence[Utterance], languages: Sequence[str | None], config: EvaluateConfig) -> dict[int, str]:
+def _references(speech: SpeechSet, languages: Sequence[str | None], config: EvaluateConfig) -> dict[int, str]:
     return {
         utterance.line: config.normalizer(written_language(language, config.task))(utterance.sentence)
-        for utterance, language in zip(utterances, languages, strict=True)
+        for utterance, language in zip(speech.utterances, languages, strict=True)
     }
 
 
-def _transcribe(
-    engine: Engine, utterances: Sequence[Utterance], config: EvaluateConfig, title: str = "transcribing"
-) -> tuple[list[Transcript], Seconds]:
+def _transcribe(engine: Engine, speech: SpeechSet, config: EvaluateConfig, title: str = "transcribing") -> tuple[list[Transcript], Seconds]:
     """What was heard in each utterance, and the seconds it took.
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
     """
+    utterances, languages = speech.utterances, speech.languages
     order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
     ordered = [utterances[index] for index in order]
     ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))
@@ -146,7 +143,7 @@ def _transcribe(
 
         transcripts = Transcriber(engine, config.decode_options(), vad=config.vad).transcribe_clips(
             (utterance.waveform() for utterance in ordered),
-            languages=[config.language or utterance.language for utterance in ordered],
+            languages=[languages[index] for index in order],
             progress=advance,
         )
         heard = dict(zip(order, transcripts, strict=True))

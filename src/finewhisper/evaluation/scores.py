@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.timing import Times, times
-from finewhisper.language import LANGUAGES, scoring_languages
+from finewhisper.language import LANGUAGES
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import ErrorRate, Interval, Unit, compare, difference, interval, total
-from finewhisper.text import spelled
+from finewhisper.scoring.rates import ErrorRate, Unit
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet, compare_heard
 from finewhisper.transcript import UNSPACED, Transcript, written_language
 
 
@@ -48,39 +48,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Score:
-    """The rate of a set, how sure it is, and what it was in the baseline."""
-
-    rate: ErrorRate
-    interval: Interval | None  #: percent
-    before: Score | None = None
-    difference: Interval | None = None  #: this rate minus the baseline's, percentage points
-
-    @property
-    def relative(self) -> float | None:
-        """Change against the baseline in percent of the baseline's rate; negative is better."""
-        if self.before is None or not 0 < self.before.rate.percent < float("inf"):
-            return None
-        return 100.0 * (self.rate.percent / self.before.rate.percent - 1)
-
-    def json(self) -> dict[str, Any]:
-        """As in ``result.json``; null where a rate is not finite."""
-        content: dict[str, Any] = {
-            "percent": _finite(self.rate.percent),
-            "errors": self.rate.errors,
-            "substitutions": self.rate.substitutions,
-            "deletions": self.rate.deletions,
-            "insertions": self.rate.insertions,
-            "reference_units": self.rate.reference_units,
-            "interval": _pair(self.interval),
-        }
-        if self.before is not None:
-            change = {"relative_change": _finite(self.relative), "difference_interval": _pair(self.difference)}
-            content["baseline"] = self.before.json() | change
-        return content
-
-
-@dataclass(frozen=True)
 class Group:
     """The scores of the utterances of one language, of one speaker, or of all."""
 
@@ -105,24 +72,10 @@ class Group:
         return sum(row.words is None for row in self.rows)
 
 
-def scored_as(utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig) -> list[str]:
-    """The language by whose rules each utterance is scored: its own, else what was detected."""
-    given = [config.language or utterance.language for utterance in utterances]
-    return scoring_languages(given, [(transcript.language, transcript.language_probability) for transcript in heard])
-
-
-def score(
-    utterances: Sequence[Utterance], heard: Sequence[Transcript], config: EvaluateConfig, rules: Sequence[str] | None = None
-) -> list[Row]:
-    """Compare each utterance with what a model heard.
-
-    Args:
-        rules: the language by whose rules each is scored; by default :func:`scored_as`.
-    """
-    languages = [config.language or utterance.language for utterance in utterances]
-    rules = rules or scored_as(utterances, heard, config)
-    texts = [(utterance.sentence, transcript.text) for utterance, transcript in zip(utterances, heard, strict=True)]
-    compared = compare(texts, [written_language(language, config.task) for language in rules], config.normalizer)
+def score(speech: SpeechSet, heard: Sequence[Transcript], config: EvaluateConfig) -> list[Row]:
+    """Compare each utterance with what a model heard, by the rules that the set is scored by."""
+    settled = speech.settle(heard)
+    compared = compare_heard(settled, heard, config.task, config.normalizer)
     return [
         Row(
             line=utterance.line,
@@ -141,7 +94,9 @@ def score(
             times=_times(utterance, transcript, rule, config) if config.timestamps else None,
             scored_as=None if language else rule,
         )
-        for utterance, transcript, language, rule, pair in zip(utterances, heard, languages, rules, compared, strict=True)
+        for utterance, transcript, language, rule, pair in zip(
+            speech.utterances, heard, speech.languages, settled.settled, compared, strict=True
+        )
     ]
 
 
@@ -150,14 +105,18 @@ def _times(utterance: Utterance, heard: Transcript, language: str, config: Evalu
     return times(utterance, heard, config.normalizer(written), spaced=written not in UNSPACED)
 
 
-def require_unit(utterances: Sequence[Utterance], config: EvaluateConfig) -> None:
-    """Refuse to count words where no language of the manifest has them, before any work is done."""
-    languages = {written_language(config.language or utterance.language, config.task) for utterance in utterances}
+def require_unit(speech: SpeechSet, config: EvaluateConfig) -> None:
+    """Refuse to count words where no language of the set has them, before any work is done. Raises: UsageError."""
+    languages = {written_language(language, config.task) for language in speech.languages}
     if config.unit == "word" and languages <= UNSPACED:
         raise UsageError(f"--unit word: {', '.join(sorted(filter(None, languages)))} is written without spaces; use --unit character")
 
 
-def groups(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig) -> list[Group]:
+#: Signs the score of a set, given its unit and the steps of its normalisers.
+Sign = Callable[[Unit, str], str]
+
+
+def groups(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig, sign: Sign) -> list[Group]:
     """All rows, then each language by itself where there are several.
 
     Args:
@@ -165,14 +124,15 @@ def groups(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateCo
     """
     by_language = split(rows, before, lambda row: row.spoken)
     if len(by_language) == 1:
-        return [_group(_name(rows[0].spoken), rows, before, config)]
-    return [_group("all", rows, before, config), *[_group(_name(code), *part, config) for code, part in by_language.items()]]
+        return [_group(_name(rows[0].spoken), rows, before, config, sign)]
+    languages = [_group(_name(code), *part, config, sign) for code, part in by_language.items()]
+    return [_group("all", rows, before, config, sign), *languages]
 
 
-def by_speaker(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig) -> list[Group]:
+def by_speaker(rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig, sign: Sign) -> list[Group]:
     """Each speaker by itself where the manifest names several; rows without a speaker are in no group."""
     named = {name: part for name, part in split(rows, before, lambda row: row.speaker).items() if name}
-    return [_group(name, *part, config) for name, part in named.items()] if len(named) > 1 else []
+    return [_group(name, *part, config, sign) for name, part in named.items()] if len(named) > 1 else []
 
 
 def split(
@@ -192,38 +152,17 @@ def _name(language: str | None) -> str:
     return LANGUAGES[language] if language else "language not given"
 
 
-def _group(name: str, rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig) -> Group:
+def _group(name: str, rows: Sequence[Row], before: Sequence[Row] | None, config: EvaluateConfig, sign: Sign) -> Group:
     worded = [index for index, row in enumerate(rows) if row.words is not None]
-    return Group(
-        name,
-        tuple(rows),
-        _score(rows, before, worded, "word") if worded else None,
-        _score(rows, before, range(len(rows)), "character"),
-        normalizers({row.spoken for row in rows}, config),
-    )
+    steps = config.normalizers({row.spoken for row in rows})
 
+    def scored(chosen: Iterable[int], unit: Unit) -> Score:
+        rates = [(rows[index].rate(unit), None if before is None else before[index].rate(unit)) for index in chosen]
+        earlier = None if before is None else Score(unit, tuple(rate for _, rate in rates if rate is not None))
+        return Score(unit, tuple(rate for rate, _ in rates), sign(unit, steps), earlier)
 
-def normalizers(languages: Collection[str | None], config: EvaluateConfig) -> str:
-    """The normalisers' steps, as in a signature."""
-    return spelled(languages, lambda language: config.normalizer(written_language(language, config.task)))
-
-
-def _score(rows: Sequence[Row], before: Sequence[Row] | None, chosen: Sequence[int], unit: Unit) -> Score:
-    rates = [rows[index].rate(unit) for index in chosen]
-    if before is None:
-        return Score(total(rates, unit), interval(rates))
-    earlier = [before[index].rate(unit) for index in chosen]
-    base = Score(total(earlier, unit), interval(earlier))
-    return Score(total(rates, unit), interval(rates), base, difference(earlier, rates))
+    return Group(name, tuple(rows), scored(worded, "word") if worded else None, scored(range(len(rows)), "character"), steps)
 
 
 def _text(value: object) -> str | None:
     return None if value is None or value == "" else str(value)
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or value == float("inf") else round(value, 4)
-
-
-def _pair(found: Interval | None) -> list[float] | None:
-    return None if found is None else [round(found.low, 4), round(found.high, 4)]

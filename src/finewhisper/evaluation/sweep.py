@@ -16,11 +16,12 @@ from finewhisper.audio import FRAMES_PER_SECOND, WINDOW_S, Seconds
 from finewhisper.engines import Engine
 from finewhisper.errors import UsageError
 from finewhisper.evaluation.config import EvaluateConfig
-from finewhisper.evaluation.scores import Row, score, scored_as
+from finewhisper.evaluation.scores import Row, score
 from finewhisper.features import context_frames
-from finewhisper.manifest import Utterance
-from finewhisper.metrics import NAMES, ErrorRate, Interval, difference, total
 from finewhisper.model import CARD_NAME, Context, ModelFolder
+from finewhisper.scoring.rates import Interval, common_unit
+from finewhisper.scoring.scores import Score, bounds
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Transcript
 
 #: The margins that are tried, beside the one that the model has and full windows.
@@ -40,20 +41,16 @@ class Trial:
     context: Context
     heard: tuple[Transcript, ...]
     seconds: Seconds
-    rates: tuple[ErrorRate, ...]  #: of each utterance
+    score: Score
     mean_context_s: Seconds  #: what the encoder saw of a clip, on average
 
     @property
     def name(self) -> str:
         return _name(self.context)
 
-    @property
-    def rate(self) -> ErrorRate:
-        return total(self.rates, self.rates[0].unit)
-
     def above(self, best: Trial) -> Interval:
         """How many percentage points more errors than ``best``."""
-        return difference(best.rates, self.rates) or Interval(0.0, 0.0)
+        return self.score.since(best.score) or Interval(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Sweep:
     @cached_property
     def best(self) -> Trial:
         """The trial of the lowest error rate."""
-        return min(self.trials, key=lambda trial: trial.rate.percent)
+        return min(self.trials, key=lambda trial: trial.score.percent)
 
     @cached_property
     def differences(self) -> list[Interval]:
@@ -75,8 +72,8 @@ class Sweep:
     @cached_property
     def safe(self) -> list[bool]:
         """Of each trial, whether it is not significantly worse than the best, and no more than :data:`TOLERANCE` worse."""
-        most = (1 + TOLERANCE) * self.best.rate.percent
-        return [found.low <= 0.0 and trial.rate.percent <= most for trial, found in zip(self.trials, self.differences, strict=True)]
+        most = (1 + TOLERANCE) * self.best.score.percent
+        return [found.low <= 0.0 and trial.score.percent <= most for trial, found in zip(self.trials, self.differences, strict=True)]
 
     @cached_property
     def chosen(self) -> Trial:
@@ -91,7 +88,7 @@ class Sweep:
     @property
     def score(self) -> str:
         """What the trials are judged by: WER or CER."""
-        return NAMES[self.best.rate.unit]
+        return self.best.score.name
 
     def json(self) -> dict[str, Any]:
         """As in ``result.json`` and ``finewhisper.json``; no margin: full windows."""
@@ -102,8 +99,8 @@ class Sweep:
                 {
                     "margin_s": trial.context.margin_s if trial.context.trimmed else None,
                     "mean_context_s": round(trial.mean_context_s, 3),
-                    "percent": round(trial.rate.percent, 4),
-                    "difference_interval": [round(found.low, 4), round(found.high, 4)],
+                    "percent": round(trial.score.percent, 4),
+                    "difference_interval": bounds(found),
                     "seconds": round(trial.seconds, 2),
                 }
                 for trial, found in zip(self.trials, self.differences, strict=True)
@@ -115,7 +112,7 @@ class Sweep:
         lines: list[tuple[str, ...]] = [("context", "mean length", f"{self.score} %", "points above the best", "seconds", "")]
         for trial, found, safe in zip(self.trials, self.differences, self.safe, strict=True):
             verdict = "chosen" if trial is self.chosen else "" if safe else "worse"
-            figures = (f"{trial.mean_context_s:.2f} s", f"{trial.rate.percent:.2f}", str(found), f"{trial.seconds:.1f}")
+            figures = (f"{trial.mean_context_s:.2f} s", f"{trial.score.percent:.2f}", str(found), f"{trial.seconds:.1f}")
             lines.append((trial.name, *figures, verdict))
         return lines
 
@@ -136,7 +133,7 @@ def require_short_contexts(folder: ModelFolder) -> None:
         )
 
 
-def sweep(engine: Engine, decode: Decode, utterances: Sequence[Utterance], config: EvaluateConfig) -> Sweep:
+def sweep(engine: Engine, decode: Decode, speech: SpeechSet, config: EvaluateConfig) -> Sweep:
     """Decode the dev set in every context, and leave the engine in the one that is chosen.
 
     A margin is safe where the 95 % interval of its difference from the lowest error rate, by the paired bootstrap over utterances, reaches
@@ -145,30 +142,31 @@ def sweep(engine: Engine, decode: Decode, utterances: Sequence[Utterance], confi
     Raises:
         UsageError: nothing is said in the set.
     """
-    if not any(utterance.sentence.strip() for utterance in utterances):
+    if not any(utterance.sentence.strip() for utterance in speech.utterances):
         raise UsageError(
-            f"--context-sweep: nothing is said in {config.manifest}, so no margin is better than another; give a set of speech"
+            f"--context-sweep: nothing is said in {config.manifest[0]}, so no margin is better than another; give a set of speech"
         )
     learnt = engine.context
     margins = sorted({*MARGINS_S, learnt.margin_s})
     contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [learnt.full()]
     trials: list[Trial] = []
-    rules = None
     for context in contexts:
         engine.context = context
         heard, seconds = decode(_name(context))
-        rules = rules or scored_as(utterances, heard, config)  # all contexts are scored alike
-        trials.append(_trial(context, score(utterances, heard, config, rules), heard, seconds, config))
+        speech = speech.settle(heard)  # all contexts are scored alike
+        trials.append(_trial(context, score(speech, heard, config), heard, seconds, config))
     found = Sweep(tuple(trials))
     engine.context = found.chosen.context
     return found
 
 
 def _trial(context: Context, rows: Sequence[Row], heard: Sequence[Transcript], seconds: Seconds, config: EvaluateConfig) -> Trial:
-    unit = "character" if any(row.words is None for row in rows) else config.unit
+    unit = common_unit((row.words for row in rows), characters=config.unit == "character")
     margin_s = context.margin_s if context.trimmed else WINDOW_S
     frames = [context_frames(row.duration_s, margin_s) for row in rows]
-    return Trial(context, tuple(heard), seconds, tuple(row.rate(unit) for row in rows), sum(frames) / len(frames) / FRAMES_PER_SECOND)
+    rates = tuple(row.rate(unit) for row in rows)
+    mean_s = sum(frames) / len(frames) / FRAMES_PER_SECOND
+    return Trial(context, tuple(heard), seconds, Score(unit, rates), mean_s)
 
 
 def _name(context: Context) -> str:

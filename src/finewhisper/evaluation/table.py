@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finewhisper.evaluation.scores import Row
 from finewhisper.evaluation.timing import Times
-from finewhisper.metrics import ErrorRate, utterance_rates
+from finewhisper.scoring.rates import ErrorRate, utterance_rates
 
 NAME = "utterances.csv"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from finewhisper.audio import Seconds
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import align
+from finewhisper.scoring.rates import align
 from finewhisper.transcript import Transcript
 
 #: A time this near to the given one is called right.

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import field_validator, model_validator
 
-from finewhisper.config import Device, Flag, build
+from finewhisper.config import Device, Flag, Paths, build
 from finewhisper.conversion.config import ConvertConfig
 from finewhisper.errors import UsageError
-from finewhisper.scoring import ScoringConfig
+from finewhisper.scoring.config import ScoringConfig
 
 #: What is made of a kind where only its name is given: the most exact that can be run, and the sizes that people use.
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ class ParityConfig(ScoringConfig):
     a point of the error rate; --require fails where one does.
     """
 
-    models: Annotated[tuple[Path, ...], Flag(positional=True)]
+    models: Annotated[Paths, Flag(positional=True)]
     """Folders of the source and of its copies, of any kind."""
     manifest: Path
     """Manifest with speech that the model is for."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from finewhisper import __version__
 from finewhisper.audio import Seconds
-from finewhisper.matrix import Cell
-from finewhisper.metrics import NAMES, REPLICATIONS, SEED, Interval, difference
+from finewhisper.scoring.rates import REPLICATIONS, SEED, Interval
+from finewhisper.scoring.scores import Score, bounds, finite
+from finewhisper.terminal import table
 
 #: The bar for a copy in 8 bits: how many points its error rate may be from the source's.
 EIGHT_BIT_POINTS = 0.5
@@ -24,13 +24,13 @@ class Heard:
     engine: str
     precision: str  #: that the weights are stored in, where the folder says so; else that the engine computes in
     texts: tuple[str, ...]  #: as written, not normalised
-    cell: Cell
+    score: Score
     seconds: Seconds  #: of decoding, audio files read included, the model's loading not
     size: int  #: bytes of the folder's weights
 
     @property
     def percent(self) -> float:
-        return self.cell.rate.percent
+        return self.score.percent
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Difference:
     @property
     def interval(self) -> Interval | None:
         """The paired 95 % interval of :attr:`points`."""
-        return difference(self.source.cell.rates, self.copy.cell.rates)
+        return self.copy.score.since(self.source.score)
 
     @property
     def expected(self) -> str | None:
@@ -71,12 +71,11 @@ class Difference:
 
     def json(self) -> dict[str, Any]:
         """One of ``copies`` in the JSON file; rates in percent."""
-        bounds = self.interval
         return {
             **_json(self.copy),
             "utterances_differing": self.utterances,
-            "source_error": _rounded(self.source.percent),
-            "difference_interval": None if bounds is None else [_rounded(bounds.low), _rounded(bounds.high)],
+            "source_error": finite(self.source.percent),
+            "difference_interval": bounds(self.interval),
             "expected": self.expected,
             "met": self.met,
         }
@@ -88,7 +87,6 @@ class Parity:
 
     source: Heard
     copies: tuple[Heard, ...]
-    settings: str  #: normaliser, decoding and manifest, as in a score's signature
 
     @property
     def differences(self) -> list[Difference]:
@@ -101,11 +99,12 @@ class Parity:
 
     @property
     def score(self) -> str:
-        return NAMES[self.source.cell.unit]
+        return self.source.score.name
 
     @property
     def signature(self) -> str:
-        return f"{self.score}|{self.settings}|finewhisper {__version__}"
+        """Of all the scores: it names no engine, for those are what differs."""
+        return self.source.score.signature
 
     def json(self) -> dict[str, Any]:
         """The figures for programs."""
@@ -123,20 +122,11 @@ class Parity:
         count = len(self.source.texts)
         rows = [headings, (*_cells(self.source), "–", f"{self.source.percent:.2f}", "–", "–", "")]
         for found in self.differences:
-            bounds = "–" if found.interval is None else str(found.interval)
-            rates = (f"{found.copy.percent:.2f}", f"{self.source.percent:.2f}", bounds)
+            around = "–" if found.interval is None else str(found.interval)
+            rates = (f"{found.copy.percent:.2f}", f"{self.source.percent:.2f}", around)
             verdict = "" if found.expected is None else f"as expected ({found.expected})" if found.met else f"MISSED: {found.expected}"
             rows.append((*_cells(found.copy), f"{found.utterances} of {count}", *rates, verdict))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        left = (0, 1, 2, len(headings) - 1)
-        lines = [
-            "  ".join(
-                cell.ljust(width) if place in left else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), self.signature])
+        return "\n".join([*table(rows, left=(0, 1, 2, len(headings) - 1)), self.signature])
 
 
 def _cells(heard: Heard) -> tuple[str, ...]:
@@ -148,13 +138,8 @@ def _json(heard: Heard) -> dict[str, Any]:
         "name": heard.name,
         "engine": heard.engine,
         "precision": heard.precision,
-        "error": _rounded(heard.percent),
+        "error": finite(heard.percent),
         "utterances": len(heard.texts),
         "seconds": round(heard.seconds, 2),
         "bytes": heard.size,
     }
-
-
-def _rounded(value: float) -> float | None:
-    """None where silence alone was said and something heard: the rate is infinite then."""
-    return None if value == float("inf") else round(value, 4)

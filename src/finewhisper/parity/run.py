@@ -15,15 +15,16 @@ from finewhisper.conversion.run import run as convert
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import UnsupportedError, VerificationError
 from finewhisper.files import atomic_file, sha256
-from finewhisper.matrix import Cell, SpeechSet, compare_heard, read_sets, short_names, transcripts
 from finewhisper.model import Context, ModelFolder
 from finewhisper.outputs import require_absent
 from finewhisper.parity.config import ParityConfig
 from finewhisper.parity.result import Heard, Parity
 from finewhisper.progress import note
-from finewhisper.scoring import detected_note
-from finewhisper.text import spelled
-from finewhisper.transcript import written_language
+from finewhisper.scoring.config import detected_note
+from finewhisper.scoring.rates import Unit
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet, compare_heard, read_sets, short_names
+from finewhisper.transcription.sets import transcripts
 
 #: What weights are kept in, whatever the kind of the folder.
 _WEIGHTS = frozenset({".bin", ".data", ".gguf", ".onnx", ".onnx_data", ".safetensors"})
@@ -54,7 +55,7 @@ def run(config: ParityConfig) -> Parity:
         for copy in config.copies:
             convert(copy.conversion(source.path, place / copy.name))
             heard.append(_heard(copy.name, ModelFolder.open(place / copy.name), source, speech, config)[0])
-    parity = Parity(heard[0], tuple(heard[1:]), _settings(_context(source, config), speech, config))
+    parity = Parity(heard[0], tuple(heard[1:]))
     if config.figures is not None:
         with atomic_file(config.figures) as temporary:
             temporary.write_text(json.dumps(parity.json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -87,9 +88,10 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
     seconds = time.perf_counter() - began
     speech = speech.settle(written)
     compared = compare_heard(speech, written, config.task, config.normalizer)
-    cell = Cell.of(compared, speech.unit(config.unit, config.task))
+    unit = speech.unit(config.unit, config.task)
+    score = Score.of(compared, unit, _signature(unit, engine.context, speech, config))
     texts = tuple(transcript.text for transcript in written)
-    return Heard(name, engine.name, _precision(folder, engine), texts, cell, seconds, _size(folder.path)), speech
+    return Heard(name, engine.name, _precision(folder, engine), texts, score, seconds, _size(folder.path)), speech
 
 
 def _context(source: ModelFolder, config: ParityConfig) -> Context:
@@ -128,14 +130,14 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _settings(context: Context, speech: SpeechSet, config: ParityConfig) -> str:
-    """What the error rates were made with, as in a score's signature."""
-    written = [written_language(language, config.task) for language in speech.scored_as]
-    parts = [
-        f"normalize:{spelled(written, config.normalizer)}",
-        f"decoding:{config.decoding(context.name, speech.detected, again=False)}",
-        f"manifest:{sha256(config.manifest)[:12]}",
-        *([f"first:{config.limit}"] if config.limit is not None else []),
-        *([f"skipped:{len(speech.skipped)}"] if speech.skipped else []),
-    ]
-    return "|".join(parts)
+def _signature(unit: Unit, context: Context, speech: SpeechSet, config: ParityConfig) -> str:
+    return config.signature(
+        unit,
+        config.normalizers(speech.scored_as),
+        context=context.name,
+        detected=speech.detected,
+        engine=None,  # it is what the table is about
+        manifest_sha256=sha256(config.manifest),
+        skipped=len(speech.skipped),
+        again=False,
+    )

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet
 from finewhisper.progress import note
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.dataset import speaker
 

@@ -10,8 +10,8 @@ from finewhisper.audio import Seconds
 from finewhisper.errors import ManifestError, UsageError
 from finewhisper.findings import Named
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet, read_sets
 from finewhisper.progress import note
+from finewhisper.scoring.sets import SpeechSet, read_sets
 from finewhisper.training import scoring
 from finewhisper.training.augment import Augmentation
 from finewhisper.training.batches import Clip

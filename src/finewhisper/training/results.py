@@ -16,9 +16,9 @@ from finewhisper.errors import UsageError
 from finewhisper.files import sha256, storage_errors
 from finewhisper.generation import complete
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import short_names
 from finewhisper.model import Context, ModelCard, ModelFolder, versions
 from finewhisper.progress import note
+from finewhisper.scoring.sets import short_names
 from finewhisper.training import inputs, methods, scoring
 from finewhisper.training.advice import markdown
 from finewhisper.training.config import FinetuneConfig

@@ -17,12 +17,13 @@ from typing import Any
 from finewhisper.engines.base import Engine
 from finewhisper.errors import UsageError
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet, compare_heard, short_names, transcripts
-from finewhisper.metrics import Comparison, ErrorRate, Interval, mean_interval, total
-from finewhisper.text import Normalizer
+from finewhisper.scoring.rates import Comparison, ErrorRate, Interval, mean_interval, total
+from finewhisper.scoring.sets import SpeechSet, compare_heard, short_names
+from finewhisper.scoring.text import Normalizer
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.processes import dealt_out
 from finewhisper.transcript import UNSPACED, DecodeOptions
+from finewhisper.transcription.sets import transcripts
 
 #: Percent: ``macro``, and the means of ``wer`` and ``cer`` over the sets; with several sets also ``name/wer`` and ``name/cer`` of each.
 #: The bounds of a rate's 95 % interval follow its name: ``macro_low`` and ``macro_high``.
@@ -67,7 +68,7 @@ def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) ->
 
 
 def hear_together(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
-    """As :func:`finewhisper.matrix.hear`; several processes share the work, and all know the whole."""
+    """As :func:`finewhisper.transcription.sets.hear`; several processes share the work, and all know the whole."""
     heard = dealt_out(speech.utterances, lambda share: transcripts(engine, replace(speech, utterances=tuple(share)), options))
     return compare_heard(speech, heard, options.task)
 

@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finewhisper.engines.transformers import TransformersEngine
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, setting
-from finewhisper.matrix_plot import plot
-from finewhisper.metrics import Comparison, ErrorRate, Interval, mean_difference
 from finewhisper.progress import note
+from finewhisper.scoring.matrix import Matrix, ModelScores
+from finewhisper.scoring.plot import plot
+from finewhisper.scoring.rates import Comparison, ErrorRate, Interval, common_unit, mean_difference
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.training import scoring
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.interpolation import Line, Weights, average
 from finewhisper.training.scoring import MACRO, Scores
 from finewhisper.transcript import DecodeOptions
+from finewhisper.transcription.sets import setting
 
 if TYPE_CHECKING:
     from finewhisper.training.trainer import SpeechTrainer
@@ -39,7 +42,7 @@ class Candidate:
     averaged: int  #: checkpoints whose mean it is; 1: the one that was kept
     scale: float  #: of the way from the base
     weights: Weights
-    row: Row
+    row: ModelScores
     scores: Scores  #: on the development sets; empty without any
     rise: float  #: the most that the error rate of a kept set rose over the base's, points; 0 where none rose or nothing is kept
     change: Interval | None = None  #: of the mean error on the development sets from the tuned model's, points; None: it is that one
@@ -71,7 +74,7 @@ class Choice:
 
     def card(self) -> dict[str, Any]:
         """As in ``finewhisper.json``."""
-        tried = {row.name: [round(cell.rate.percent, 2) for cell in row.cells] for row in self.matrix.rows}
+        tried = {row.name: [round(score.percent, 2) for score in row.scores] for row in self.matrix.rows}
         return {
             "scale": self.chosen.scale,
             "averaged": self.chosen.averaged,
@@ -147,17 +150,19 @@ class Sweep:
         found = [path.parent for path in Path(str(trainer.args.output_dir)).glob("checkpoint-*/trainer_state.json")]
         return found if len(found) > 1 else []
 
-    def _try(self, name: str, weights: Weights, averaged: int, scale: float, base: Row | None, tuned: Candidate | None = None) -> Candidate:
+    def _try(
+        self, name: str, weights: Weights, averaged: int, scale: float, base: ModelScores | None, tuned: Candidate | None = None
+    ) -> Candidate:
         self._place(weights, scale)
         row, scores = self._measure(name, (*self.dev, *self.kept))
-        rises = [cell.rate.percent - before.rate.percent for cell, before in zip(row.cells, base.cells, strict=True)] if base else []
+        rises = [after.percent - before.percent for after, before in zip(row.scores, base.scores, strict=True)] if base else []
         change = mean_difference(self._on_dev(tuned.row), self._on_dev(row)) if tuned and self.dev else None
         return Candidate(averaged, scale, weights, row, scores, max([0.0, *rises[len(self.dev) :]]), change)
 
-    def _on_dev(self, row: Row) -> list[Sequence[ErrorRate]]:
-        return [cell.rates for cell in row.cells[: len(self.dev)]]
+    def _on_dev(self, row: ModelScores) -> list[Sequence[ErrorRate]]:
+        return [score.rates for score in row.scores[: len(self.dev)]]
 
-    def _base(self, learnt: Weights) -> Row:
+    def _base(self, learnt: Weights) -> ModelScores:
         self._place(learnt, 0.0)
         return self._measure("base", (*self.dev, *self.kept))[0]
 
@@ -166,17 +171,17 @@ class Sweep:
         self.line.place(weights, scale)
         self.engine.context = self.context.at(scale)
 
-    def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[Row, Scores]:
+    def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[ModelScores, Scores]:
         note(f"{name}:")
         heard = {speech.name: scoring.hear_together(self.engine, speech, self.options) for speech in sets}
         self.kept = tuple(speech.scored_like(heard[speech.name]) for speech in self.kept)  # the base's languages go for all after it
-        cells = tuple(
-            _cell(heard[speech.name], self.config.metric if column < len(self.dev) else "auto") for column, speech in enumerate(sets)
+        found = tuple(
+            _score(heard[speech.name], self.config.metric if column < len(self.dev) else "auto") for column, speech in enumerate(sets)
         )
         dev = {speech.name: heard[speech.name] for speech in self.dev}
-        return Row(name, setting(self.engine), cells), scoring.scores(dev, self.config.metric) if dev else {}
+        return ModelScores(name, setting(self.engine), found), scoring.scores(dev, self.config.metric) if dev else {}
 
-    def _chosen(self, candidates: Sequence[Candidate], base: Row | None) -> Choice:
+    def _chosen(self, candidates: Sequence[Candidate], base: ModelScores | None) -> Choice:
         best, reason = select(candidates, self.config.keep_tolerance, keeping=bool(self.kept))
         self._place(best.weights, best.scale)
         rows = tuple(candidate.row for candidate in candidates)
@@ -234,6 +239,6 @@ def _because(best: Candidate, candidates: Sequence[Candidate]) -> str:
     )
 
 
-def _cell(heard: Sequence[Comparison], metric: str) -> Cell:
+def _score(heard: Sequence[Comparison], metric: str) -> Score:
     """In the unit of :func:`scoring.scores`: words, unless characters are asked for or what is written has no spaces."""
-    return Cell.of(heard, "word" if metric != "cer" and all(pair.words is not None for pair in heard) else "character")
+    return Score.of(heard, common_unit((pair.words for pair in heard), characters=metric == "cer"))

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
-from finewhisper.text import simplified
+from finewhisper.scoring.text import simplified
 from finewhisper.transcript import Transcript
 
 Change = Callable[[str], str]

@@ -22,8 +22,8 @@ from finewhisper.engines import Engine, load_engine
 from finewhisper.engines.base import Features
 from finewhisper.engines.ct2 import CTranslate2Engine
 from finewhisper.errors import ModelError, UnsupportedError
-from finewhisper.metrics import ErrorRate
 from finewhisper.model import ModelFolder
+from finewhisper.scoring.rates import ErrorRate
 
 SAME = Comparison("a", full_error=1e-6, cut_error=1e-6, tokens=10, token_errors=0, judged=True)
 

@@ -19,9 +19,9 @@ from finewhisper.engines import load_engine
 from finewhisper.engines.libwhisper import Network
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.features import log_mel, pad_samples
-from finewhisper.metrics import error_rate
 from finewhisper.model import GGML_NAME, ModelFolder
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions
 
 pytestmark = pytest.mark.real

@@ -29,12 +29,13 @@ def test_signature(evaluated: Make) -> None:
 
 def test_signature_says_what_differs(evaluated: Make) -> None:
     evaluation, _ = evaluated(SAID, beam_size=5, timestamps=True, limit=2, skipped=["a: b"])
-    changed = replace(evaluation, setting=replace(evaluation.setting, context=Context(), detected=frozenset({"bg"})))
-    signature = changed.signature("CER")
+    changed = replace(evaluation.setting, context=Context(), detected=frozenset({"bg"}))
+    signature = changed.sign(evaluation.config, len(evaluation.skipped))("character", "basic+spaces")
     assert signature.startswith(
         "CER|normalize:basic+spaces|decoding:beam 5,loops:again,timestamps:yes,context:from-20s,silence:left-out,language:detected bg|"
     )
     assert signature.endswith("|first:2|skipped:1")
+    assert {score.signature[3:] for score in evaluation.scores.values()} == {evaluation.signature("WER").removeprefix("WER")}
 
 
 def test_json_is_complete_and_valid(evaluated: Make) -> None:

@@ -11,7 +11,8 @@ from finewhisper.errors import UsageError
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.scores import require_unit
 from finewhisper.manifest import Utterance
-from finewhisper.metrics import ErrorRate
+from finewhisper.scoring.rates import ErrorRate
+from finewhisper.scoring.sets import SpeechSet
 
 MIXED = [
     ("bg", "Здравей, свят!", "здравей свет"),
@@ -107,9 +108,9 @@ def test_raw_text(evaluated: Make) -> None:
 def test_words_of_a_language_without_spaces() -> None:
     config = EvaluateConfig(model=Path("m"), manifest=Path("x"), output=Path("o"), unit="word")
     with pytest.raises(UsageError, match="--unit word: zh is written without spaces; use --unit character"):
-        require_unit([Utterance(Path("a"), "一", "zh")], config)
-    require_unit([Utterance(Path("a"), "一", "zh"), Utterance(Path("b"), "one", "en")], config)
-    require_unit([Utterance(Path("a"), "one", "zh")], config.model_copy(update={"task": "translate"}))
+        require_unit(SpeechSet("m", (Utterance(Path("a"), "一", "zh"),)), config)
+    require_unit(SpeechSet("m", (Utterance(Path("a"), "一", "zh"), Utterance(Path("b"), "one", "en"))), config)
+    require_unit(SpeechSet("m", (Utterance(Path("a"), "one", "zh"),)), config.model_copy(update={"task": "translate"}))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from finewhisper.engines import load_engine
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.run import run
 from finewhisper.evaluation.sweep import MARGINS_S, Sweep, Trial, store
-from finewhisper.metrics import ErrorRate
 from finewhisper.model import Context, ModelCard, ModelFolder
+from finewhisper.scoring.rates import ErrorRate
+from finewhisper.scoring.scores import Score
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def swept(*errors: list[int]) -> Sweep:
     trials = []
     for index, counts in enumerate(errors):
         rates = tuple(ErrorRate("word", substitutions=count, reference_units=10) for count in counts)
-        trials.append(Trial(Context(trimmed=index < len(errors) - 1, margin_s=index), (), 1.0, rates, 1.0))
+        trials.append(Trial(Context(trimmed=index < len(errors) - 1, margin_s=index), (), 1.0, Score("word", rates), 1.0))
     return Sweep(tuple(trials))
 
 

@@ -14,6 +14,7 @@ from finewhisper.evaluation import table
 from finewhisper.evaluation.config import EvaluateConfig
 from finewhisper.evaluation.scores import score
 from finewhisper.manifest import TimedSentence, Utterance
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Segment, Transcript
 
 #: Anything but halves of surrogate pairs, which no UTF-8 file can hold, and zero, which Python 3.10 does not read from CSV.
@@ -38,7 +39,8 @@ def test_round_trip(tmp_path: Path, said: list[tuple[str | None, str, str]], nor
         Utterance(Path("clip.wav"), sentence, language, 1.5, sentences=(TimedSentence(0.1, 1.23, sentence),), line=7)
         for language, sentence, _ in said
     ]
-    rows = score(utterances, [Transcript((Segment(heard, 0.0, 1.0),), "en", 1.5, None, (True,)) for _, _, heard in said], config)
+    transcripts = [Transcript((Segment(heard, 0.0, 1.0),), "en", 1.5, None, (True,)) for _, _, heard in said]
+    rows = score(SpeechSet("m", tuple(utterances)), transcripts, config)
     table.write(tmp_path / "rows.csv", rows)
     assert table.read(tmp_path / "rows.csv") == rows
 

@@ -17,18 +17,18 @@ from finewhisper.conversion.run import run as convert
 from finewhisper.engines import Engine, load_engine
 from finewhisper.errors import StorageError
 from finewhisper.manifest import read, write
-from finewhisper.matrix import Cell
-from finewhisper.metrics import ErrorRate
 from finewhisper.model import ModelFolder
 from finewhisper.parity.config import Copy, ParityConfig
 from finewhisper.parity.result import Difference, Heard, Parity
 from finewhisper.parity.run import run
+from finewhisper.scoring.rates import ErrorRate
+from finewhisper.scoring.scores import Score
 
 
 def heard(precision: str, texts: list[str], wrong: int) -> Heard:
     """Four utterances of 50 words each, with so many wrong words in the first."""
     rates = tuple(ErrorRate("word", substitutions=count, reference_units=50) for count in (wrong, 0, 0, 0))
-    return Heard(f"a {precision}", "engine", precision, tuple(texts), Cell("word", rates), 1.5, 2_000_000)
+    return Heard(f"a {precision}", "engine", precision, tuple(texts), Score("word", rates, "WER|normalize:x|finewhisper 1"), 1.5, 2_000_000)
 
 
 SOURCE = heard("float32", ["one", "two", "three", "four"], 10)
@@ -55,14 +55,14 @@ def test_bars_by_precision(precision: str, texts: list[str], wrong: int, differi
 
 
 def test_the_table_has_a_line_for_each_copy() -> None:
-    parity = Parity(SOURCE, (heard("int8", ["one", "two", "three", "fore"], 12), heard("q5_0", ["one"] * 4, 30)), "normalize:x")
+    parity = Parity(SOURCE, (heard("int8", ["one", "two", "three", "fore"], 12), heard("q5_0", ["one"] * 4, 30)))
     headings, source, eight, five, signature = str(parity).splitlines()
     assert "WER %" in headings
     assert source.split()[-2:] == ["–", "–"]
     assert "1 of 4   6.00      5.00" in eight
     assert eight.endswith("MISSED: within 0.5 points")
     assert "3 of 4" in five
-    assert signature.startswith("WER|normalize:x|finewhisper ")
+    assert signature == "WER|normalize:x|finewhisper 1"
     assert parity.missed == ["a int8"]
     assert not parity.json()["met"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from finetuning import quick_run
 from finewhisper.manifest import Utterance, read, write
-from finewhisper.matrix import SpeechSet
 from finewhisper.model import ModelFolder
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.training.advice import FEW, advise
 from finewhisper.training.run import run
 

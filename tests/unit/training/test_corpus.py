@@ -12,7 +12,7 @@ from finetuning import quick_run
 from finewhisper import manifest
 from finewhisper.errors import ManifestError
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.training import corpus
 from finewhisper.training.batches import Window
 from finewhisper.training.config import FinetuneConfig

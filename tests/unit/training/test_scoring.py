@@ -13,8 +13,8 @@ from transformers import TrainerControl, TrainerState
 from finetuning import quick_run
 from finewhisper.errors import UsageError
 from finewhisper.manifest import read, write
-from finewhisper.metrics import Comparison, compare, interval
-from finewhisper.text import Normalizer
+from finewhisper.scoring.rates import Comparison, compare, interval
+from finewhisper.scoring.text import Normalizer
 from finewhisper.training import scoring
 from finewhisper.training.run import run
 from finewhisper.training.trainer import Patience

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from finetuning import quick_run
 from finewhisper.cli import main
 from finewhisper.errors import ManifestError, TrainingError, UsageError
-from finewhisper.matrix import Row
-from finewhisper.metrics import Comparison, ErrorRate, Interval
 from finewhisper.model import ModelFolder
+from finewhisper.scoring.matrix import ModelScores
+from finewhisper.scoring.rates import Comparison, ErrorRate, Interval
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.run import run
 from finewhisper.training.sweep import Candidate, select
@@ -26,7 +26,7 @@ def config(folder: Path, model: Path, **options: Any) -> FinetuneConfig:
 
 
 def candidate(name: str, error: float, rise: float = 0.0, change: tuple[float, float] | None = None) -> Candidate:
-    return Candidate(1, 1.0, {}, Row(name, "", ()), {"macro": error}, rise, Interval(*change) if change else None)
+    return Candidate(1, 1.0, {}, ModelScores(name, "", ()), {"macro": error}, rise, Interval(*change) if change else None)
 
 
 #: Intervals of the difference from the tuned model, points.

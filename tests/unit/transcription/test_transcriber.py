@@ -18,9 +18,9 @@ from finewhisper.audio import Waveform
 from finewhisper.engines import Engine, base, load_engine
 from finewhisper.engines.base import Features, Hypothesis
 from finewhisper.errors import MemoryLimitError, UsageError
-from finewhisper.metrics import error_rate
 from finewhisper.model import Context, ModelFolder
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.transcription import reels
 from finewhisper.transcription import transcriber as module

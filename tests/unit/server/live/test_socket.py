@@ -19,8 +19,8 @@ import websockets
 
 import serving
 from finewhisper.audio import Waveform
-from finewhisper.metrics import error_rate
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 from listening import PATIENCE_S, finals, in_pieces, listen, next_message, pcm, silence, socket, until
 
 pytestmark = pytest.mark.real

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from finewhisper.errors import UsageError
 from finewhisper.language import LANGUAGES
-from finewhisper.text import STEPS, Normalizer
+from finewhisper.scoring.text import STEPS, Normalizer
 
 BY_STEP = {
     "basic": [

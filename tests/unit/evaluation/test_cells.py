@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from finewhisper.comparison.cells import Cells
+from finewhisper.evaluation.cells import Cells
 from finewhisper.manifest import Utterance
-from finewhisper.matrix import SpeechSet, compare_heard
+from finewhisper.scoring.sets import SpeechSet, compare_heard
 from finewhisper.transcript import Segment, Transcript
 
 
@@ -48,6 +48,10 @@ def test_chinese_without_a_language_is_scored_in_characters_by_what_was_detected
     assert settled.unit() == settled.unit("word") == "character"
     assert [pair.characters.errors for pair in compare_heard(speech, first)] == [0, 1]
     assert [pair.words for pair in compare_heard(speech, first)] == [None, None]
+
+
+def test_silence_detects_no_language(speech: SpeechSet) -> None:
+    assert speech.settle([heard("今天天气很好", "zh"), Transcript((), "", 1.0)]).detected == {"zh"}
 
 
 def test_every_model_is_scored_by_the_rules_of_the_first(speech: SpeechSet) -> None:

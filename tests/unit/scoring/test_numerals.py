@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.numerals import read_aloud
+from finewhisper.scoring.numerals import read_aloud
 
 READINGS = {
     "quantities": [

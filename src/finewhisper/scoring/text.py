@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from finewhisper import numerals as chinese_numerals
 from finewhisper.errors import UsageError
+from finewhisper.scoring import numerals as chinese_numerals
 from finewhisper.transcript import UNSPACED
 
 Step = Callable[[str], str]

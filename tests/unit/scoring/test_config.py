@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from finewhisper import cli
 from finewhisper.config import options
-from finewhisper.scoring import ScoringConfig
+from finewhisper.scoring.config import ScoringConfig
 
 SCORING = ("evaluate", "compare", "parity")
 DEVICES = ("transcribe", "evaluate", "compare", "parity", "finetune", "serve")

@@ -1,23 +1,23 @@
-"""What every verb that measures error rates is asked, and how its numbers are signed."""
+"""What every verb that measures error rates is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Iterable
 
 from pydantic import Field, field_validator
 
 from finewhisper.config import Config, Device
 from finewhisper.errors import UsageError
 from finewhisper.language import Language
-from finewhisper.text import Normalizer
-from finewhisper.transcript import DecodeOptions, Task
-
-UnitChoice = Literal["auto", "word", "character"]
+from finewhisper.scoring.rates import Unit
+from finewhisper.scoring.scores import signature
+from finewhisper.scoring.sets import UnitChoice
+from finewhisper.scoring.text import Normalizer, spelled
+from finewhisper.transcript import DecodeOptions, Task, written_language
 
 
 class ScoringConfig(Config):
-    """How speech is decoded and compared: ``evaluate``, ``compare`` and ``parity`` share these options."""
+    """How speech is decoded and compared: ``evaluate`` and ``parity`` share these options."""
 
     language: Language = None
     """Language of all utterances, as a code or name; default, or auto: each line's own, else detected."""
@@ -60,6 +60,10 @@ class ScoringConfig(Config):
         """The normaliser for utterances in ``language``."""
         return Normalizer.for_language(language) if self.normalize == "auto" else Normalizer.named(self.normalize)
 
+    def normalizers(self, languages: Iterable[str | None]) -> str:
+        """The steps of the normalisers for utterances in these spoken languages, as in a signature."""
+        return spelled([written_language(language, self.task) for language in languages], self.normalizer)
+
     def decode_options(self) -> DecodeOptions:
         """How each utterance is decoded; its language goes with it."""
         return DecodeOptions(task=self.task, timestamps=self.timestamps, beam_size=self.beam_size, batch_size=self.batch_size)
@@ -85,16 +89,28 @@ class ScoringConfig(Config):
             parts.append(f"language:detected {'+'.join(sorted(detected))}")
         return ",".join(parts)
 
-
-def signature(name: str, normalizers: str, *parts: str) -> str:
-    """What a score must be quoted with: two scores are comparable where all but the engine and version agree.
-
-    Args:
-        name: of the score, such as "WER".
-        normalizers: the steps that texts were normalised with.
-        parts: what else the score was made with, in order.
-    """
-    return "|".join([name, f"normalize:{normalizers}", *parts])
+    def signature(
+        self,
+        unit: Unit,
+        normalizers: str,
+        *,
+        context: str,
+        detected: Collection[str],
+        engine: str | None,
+        manifest_sha256: str,
+        skipped: int,
+        again: bool = True,
+    ) -> str:
+        """What a score made with these options must be quoted with; see :func:`finewhisper.scoring.scores.signature`."""
+        return signature(
+            unit,
+            normalizers,
+            decoding=self.decoding(context, detected, again=again),
+            engine=engine,
+            manifest_sha256=manifest_sha256,
+            limit=self.limit,
+            skipped=skipped,
+        )
 
 
 def detected_note(utterances: int, detected: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""``finewhisper compare``, from top to bottom."""
+"""``finewhisper evaluate`` of several models or manifests: one table, from top to bottom."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from finewhisper import __version__
-from finewhisper.comparison.cells import Cells
-from finewhisper.comparison.config import CompareConfig
 from finewhisper.engines import KINDS, Engine, load_engine
 from finewhisper.errors import install_command
+from finewhisper.evaluation.cells import Cells
+from finewhisper.evaluation.clips import look
+from finewhisper.evaluation.config import CompareConfig
 from finewhisper.files import sha256
-from finewhisper.matrix import Cell, Matrix, Row, SpeechSet, compare_heard, read_sets, setting, short_names, transcripts
-from finewhisper.matrix_plot import plot
 from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import note
-from finewhisper.scoring import detected_note
-from finewhisper.text import spelled
-from finewhisper.transcript import Transcript, written_language
+from finewhisper.scoring.config import detected_note
+from finewhisper.scoring.matrix import Matrix, ModelScores
+from finewhisper.scoring.plot import plot
+from finewhisper.scoring.scores import Score
+from finewhisper.scoring.sets import SpeechSet, compare_heard, read_sets, short_names
+from finewhisper.transcript import Transcript
+from finewhisper.transcription.sets import setting, transcripts
 
 
 @dataclass(frozen=True)
-class CompareResult:
+class Compared:
     """The matrix, and where it was written."""
 
     output: Path
@@ -34,7 +36,7 @@ class CompareResult:
         return f"{self.matrix}\nwritten to {self.output}"
 
 
-def run(config: CompareConfig) -> CompareResult:
+def compare(config: CompareConfig) -> Compared:
     """Measure every model on every manifest.
 
     Raises:
@@ -45,6 +47,9 @@ def run(config: CompareConfig) -> CompareResult:
     sets = read_sets(config.manifest, config.limit, language=config.language, skip_bad=config.skip_bad)
     for speech in sets:
         speech.unit(config.unit, config.task)
+    digests = [sha256(path) for path in config.manifest]
+    for path, speech, digest in zip(config.manifest, sets, digests, strict=True):
+        look(path, speech.utterances, digest, folders)
     names = config.names or short_names(config.models)
     cells = Cells(config.output)
     heard = []
@@ -54,7 +59,6 @@ def run(config: CompareConfig) -> CompareResult:
     for speech in sets:
         if speech.detected:
             note(f"{speech.name}: {detected_note(speech.languages.count(None), speech.detected)}")
-    digests = [sha256(path)[:12] for path in config.manifest]
     matrix = Matrix(sets, tuple(_row(one, sets, digests, config) for one in heard))
     with atomic_folder(config.output, replace=config.overwrite) as output:
         (output / "result.json").write_text(json.dumps(_json(matrix, folders, config), ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -65,7 +69,7 @@ def run(config: CompareConfig) -> CompareResult:
         else:
             note(f"matrix.png: not drawn, for matplotlib is not installed; run: {install_command('train')}")
     cells.drop()
-    return CompareResult(config.output, matrix)
+    return Compared(config.output, matrix)
 
 
 @dataclass(frozen=True)
@@ -108,22 +112,22 @@ def _cell(engine: Engine, fingerprint: str, speech: SpeechSet, cells: Cells, con
     return heard
 
 
-def _row(heard: _Heard, sets: tuple[SpeechSet, ...], digests: list[str], config: CompareConfig) -> Row:
+def _row(heard: _Heard, sets: tuple[SpeechSet, ...], digests: list[str], config: CompareConfig) -> ModelScores:
     found = []
     for speech, transcribed, digest in zip(sets, heard.transcripts, digests, strict=True):
         compared = compare_heard(speech, transcribed, config.task, config.normalizer)
-        written = [written_language(language, config.task) for language in speech.settled]
-        parts = [
-            f"normalize:{spelled(written, config.normalizer)}",
-            f"decoding:{config.decoding(heard.context, speech.detected)}",
-            f"engine:{heard.setting.partition(',')[0]}",
-            f"finewhisper {__version__}",
-            f"manifest:{digest}",
-            *([f"first:{config.limit}"] if config.limit is not None else []),
-            *([f"skipped:{len(speech.skipped)}"] if speech.skipped else []),
-        ]
-        found.append(Cell.of(compared, speech.unit(config.unit, config.task), "|".join(parts)))
-    return Row(heard.name, heard.setting, tuple(found))
+        unit = speech.unit(config.unit, config.task)
+        signature = config.signature(
+            unit,
+            config.normalizers(speech.settled),
+            context=heard.context,
+            detected=speech.detected,
+            engine=heard.setting.partition(",")[0],
+            manifest_sha256=digest,
+            skipped=len(speech.skipped),
+        )
+        found.append(Score.of(compared, unit, signature))
+    return ModelScores(heard.name, heard.setting, tuple(found))
 
 
 #: Whose versions can change a score.

@@ -9,21 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.metrics import (
+from finewhisper.scoring.rates import (
     Edit,
     ErrorRate,
     Interval,
     align,
+    common_unit,
     compare,
     difference,
-    error_rate,
     interval,
     mean_difference,
     total,
     units,
     utterance_rates,
 )
-from finewhisper.text import Normalizer
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 
 RAW = Normalizer(())
 BASIC = Normalizer.for_language("en")
@@ -57,12 +58,12 @@ def levenshtein(reference: list[str], hypothesis: list[str]) -> int:
     ],
 )
 def test_counts(reference: str, hypothesis: str, word: tuple[int, ...], character: tuple[int, ...]) -> None:
-    assert error_rate([reference], [hypothesis], "word", RAW) == ErrorRate("word", *word)
-    assert error_rate([reference], [hypothesis], "character", RAW) == ErrorRate("character", *character)
+    assert error_rate([reference], [hypothesis], "word", RAW).rate == ErrorRate("word", *word)
+    assert error_rate([reference], [hypothesis], "character", RAW).rate == ErrorRate("character", *character)
 
 
 def test_a_set_sums_errors_before_dividing() -> None:
-    rate = error_rate(["One, two!", "three", ""], ["one two", "tree house", "noise"], "word", BASIC)
+    rate = error_rate(["One, two!", "three", ""], ["one two", "tree house", "noise"], "word", BASIC).rate
     assert rate == ErrorRate("word", substitutions=1, deletions=0, insertions=2, reference_units=3)
     assert rate.percent == 100.0
     assert str(rate) == "WER 100.00 % (1 sub, 0 del, 2 ins of 3)"
@@ -71,7 +72,7 @@ def test_a_set_sums_errors_before_dividing() -> None:
 def test_no_speech_alone() -> None:
     assert error_rate([""], [""], "word", BASIC).percent == 0.0
     assert error_rate([""], ["thanks for watching"], "word", BASIC).percent == float("inf")
-    assert error_rate([], [], "word", BASIC) == ErrorRate("word")
+    assert error_rate([], [], "word", BASIC).rate == ErrorRate("word")
 
 
 def test_alignment() -> None:
@@ -86,20 +87,20 @@ def test_alignment() -> None:
 
 @given(short)
 def test_identity_is_zero(text: str) -> None:
-    assert error_rate([text], [text], "word", RAW).errors == 0
-    assert error_rate([text], [text], "character", RAW).errors == 0
+    assert error_rate([text], [text], "word", RAW).rate.errors == 0
+    assert error_rate([text], [text], "character", RAW).rate.errors == 0
 
 
 @given(short, short, st.sampled_from(["word", "character"]))
 def test_errors_are_the_edit_distance(reference: str, hypothesis: str, unit: str) -> None:
-    rate = error_rate([reference], [hypothesis], unit, RAW)
+    rate = error_rate([reference], [hypothesis], unit, RAW).rate
     assert rate.errors == levenshtein(units(reference, unit), units(hypothesis, unit))
     assert rate.insertions - rate.deletions == len(units(hypothesis, unit)) - len(units(reference, unit))
 
 
 @given(short, short)
 def test_exchanging_the_sides_keeps_the_errors(one: str, other: str) -> None:
-    there, back = error_rate([one], [other], "character", RAW), error_rate([other], [one], "character", RAW)
+    there, back = error_rate([one], [other], "character", RAW).rate, error_rate([other], [one], "character", RAW).rate
     assert there.errors == back.errors
     assert there.deletions - there.insertions == back.insertions - back.deletions
 
@@ -110,7 +111,7 @@ def test_utterances_add_up(pairs: list[tuple[str, str]], unit: str) -> None:
     together = utterance_rates(references, hypotheses, unit)
     alone = [utterance_rates([one], [other], unit)[0] for one, other in pairs]
     assert together == alone
-    assert total(together, unit) == error_rate(references, hypotheses, unit, RAW)
+    assert total(together, unit) == error_rate(references, hypotheses, unit, RAW).rate
 
 
 @given(short, short, st.sampled_from(["word", "character"]))
@@ -128,6 +129,12 @@ def test_texts_are_compared_by_the_rules_of_their_own_language() -> None:
     assert chinese.words is None, "Chinese has no spaces to count words by"
     assert chinese.reference == "设定二十九度"
     assert chinese.characters == ErrorRate("character", substitutions=1, reference_units=6)
+
+
+def test_a_set_is_counted_in_words_unless_one_of_its_languages_has_none() -> None:
+    word = ErrorRate("word", reference_units=1)
+    assert (common_unit([word, word]), common_unit([])) == ("word", "word")
+    assert (common_unit([word, None]), common_unit([word], characters=True)) == ("character", "character")
 
 
 def test_more_references_than_hypotheses() -> None:

@@ -1,4 +1,4 @@
-"""What each model heard in each set, kept beside the output until the table stands, so that a killed ``compare`` goes on where it was."""
+"""What each model heard in each set, kept beside the output until the table stands, so that a killed ``evaluate`` goes on where it was."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from finewhisper import __version__, json_values
 from finewhisper.files import atomic_file
-from finewhisper.matrix import SpeechSet
+from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Segment, Transcript
 
 

@@ -14,7 +14,7 @@ import jiwer
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.text import Normalizer
+from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import UNSPACED
 
 Unit = Literal["word", "character"]
@@ -115,9 +115,13 @@ def total(rates: Iterable[ErrorRate], unit: Unit) -> ErrorRate:
     return ErrorRate(unit, *(int(value) for value in sums))
 
 
-def error_rate(references: Sequence[str], hypotheses: Sequence[str], unit: Unit, normalizer: Normalizer) -> ErrorRate:
-    """Normalise raw texts, score them pairwise and sum up."""
-    return total(utterance_rates(map(normalizer, references), map(normalizer, hypotheses), unit), unit)
+def common_unit(words: Iterable[ErrorRate | None], *, characters: bool = False) -> Unit:
+    """What a set is counted in as a whole: words, unless an utterance has none or characters are asked for.
+
+    Args:
+        words: the word error rate of each utterance; None where its language is written without spaces.
+    """
+    return "character" if characters or any(rate is None for rate in words) else "word"
 
 
 def compare(

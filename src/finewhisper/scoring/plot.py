@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finewhisper.matrix import Matrix
+from finewhisper.scoring.matrix import Matrix
 
 #: The first model in grey, the others from light to dark.
 FIRST, LIGHT, DARK = "#8a8f98", (0.996, 0.843, 0.667), (0.604, 0.204, 0.071)
@@ -19,8 +19,8 @@ def plot(matrix: Matrix, target: Path) -> None:
     axes = figure.add_subplot()
     width = 0.8 / rows
     for place, row in enumerate(matrix.rows):
-        rates = [cell.rate.percent for cell in row.cells]
-        bounds = [cell.interval for cell in row.cells]
+        rates = [score.percent for score in row.scores]
+        bounds = [score.interval for score in row.scores]
         below = [rate - found.low if found else 0.0 for rate, found in zip(rates, bounds, strict=True)]
         above = [found.high - rate if found else 0.0 for rate, found in zip(rates, bounds, strict=True)]
         lefts = [column + (place - (rows - 1) / 2) * width for column in range(sets)]

@@ -1,1 +1,0 @@
-"""Several models on several manifests, as one table."""
