@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 _MODEL_FIRST = "the model is the first argument: finewhisper {verb} MODEL …"
 _LOCAL = "leave it out: models are always read from their folder, and only finewhisper download uses the network"
+_NO_DRAFTS = "leave it out: text drafted by a smaller model and checked by this one came slower"
 _EVERYWHERE = {"--local_files_only": _LOCAL, "--use_gpu": "use --device cuda or --device cpu"}
 _DECODING = {
     **_EVERYWHERE,
@@ -20,7 +21,8 @@ _DECODING = {
     "--use_int8": "use --precision int8",
     "--compute_type": "use --precision",
     "--fp16": "use --precision float16",
-    "--assistant_model_path": "use --assistant",
+    "--assistant_model_path": _NO_DRAFTS,
+    "--assistant": _NO_DRAFTS,
 }
 
 #: By verb and option: what is said, in which every option named is one of the verb's.
@@ -81,7 +83,6 @@ ANSWERS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             **_DECODING,
             "--model_path": "use --model",
             "--num_beams": "leave it out: a client asks for it",
-            "--assistant_model_path": "leave it out",
         },
         "prepare": {
             "--local_files_only": _LOCAL,

@@ -41,7 +41,6 @@ NEEDS_AN_EXTRA = {
     "finewhisper.conversion.onnx_network": "onnx",
     "finewhisper.conversion.onnx_sherpa": "onnx",
     "finewhisper.conversion.onnx_weights": "onnx",
-    "finewhisper.engines.drafts": "train",
     "finewhisper.engines.transformers": "train",
     "finewhisper.training.adalora": "train",
     "finewhisper.training.advice": "train",

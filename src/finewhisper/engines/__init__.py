@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from finewhisper.engines.base import Engine
 from finewhisper.errors import UnsupportedError
 from finewhisper.model import Kind, ModelFolder
@@ -20,7 +18,6 @@ def load_engine(
     precision: str = "auto",
     threads: int = 0,
     side_by_side: bool = False,
-    assistant: Path | None = None,
 ) -> Engine:
     """Load a model with the engine that its kind needs.
 
@@ -30,24 +27,16 @@ def load_engine(
         threads: CPU threads; 0 leaves the choice to the library.
         side_by_side: there is much to decode, so that CPU threads had better run batches side by side than share each one, where the
             engine can (see :attr:`Engine.workers`).
-        assistant: a smaller Hugging Face folder with the same vocabulary, to draft the text that this one checks.
 
     Raises:
         ModelError: a folder cannot be loaded.
-        UsageError: the assistant has another vocabulary or hears other features.
         UnsupportedError: there is no engine for this kind, or it cannot honour an option.
         MissingExtraError: the engine's library is not installed.
     """
     if folder.kind == "transformers":
         from finewhisper.engines.transformers import TransformersEngine
 
-        drafting = None if assistant is None else ModelFolder.open(assistant, "transformers")
-        return TransformersEngine.load(folder, device=device, precision=precision, threads=threads, assistant=drafting)
-    if assistant is not None:
-        raise UnsupportedError(
-            f"--assistant {assistant}: only the transformers engine takes drafts, and {folder.path} is a {folder.kind} folder; "
-            "give a Hugging Face folder for the model, or leave the assistant out"
-        )
+        return TransformersEngine.load(folder, device=device, precision=precision, threads=threads)
     if folder.kind == "ctranslate2":
         from finewhisper.engines.ct2 import CTranslate2Engine
 

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from finewhisper.engines.base import Engine, Features, Hypothesis
 from finewhisper.engines.words import TokenTimes, token_starts
-from finewhisper.errors import MissingExtraError, UnsupportedError, UsageError
+from finewhisper.errors import MissingExtraError, UnsupportedError
 from finewhisper.model import Context, ModelFolder
 from finewhisper.model_numbers import alignment_heads
 from finewhisper.transcript import DecodeOptions
-from finewhisper.vocabulary import VOCABULARY_SIZES, Vocabulary
+from finewhisper.vocabulary import Vocabulary
 
 try:
     import torch
@@ -32,41 +32,22 @@ except ImportError as error:
     raise MissingExtraError("transformers with torch", "train") from error
 
 from finewhisper import whisper
-from finewhisper.engines import drafts
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TransformersEngine(Engine):
-    """Greedy or beam search on a torch model; the model's own lists of suppressed tokens are honoured.
-
-    Args:
-        assistant: a smaller model, see :func:`load_assistant`, that drafts what ``model`` then checks; clips are decoded one by one.
-    """
+    """Greedy or beam search on a torch model; the model's own lists of suppressed tokens are honoured."""
 
     name = "transformers"
 
-    def __init__(
-        self,
-        model: whisper.LengthAwareWhisper,
-        vocabulary: Vocabulary,
-        context: Context,
-        assistant: whisper.LengthAwareWhisper | None = None,
-    ) -> None:
+    def __init__(self, model: whisper.LengthAwareWhisper, vocabulary: Vocabulary, context: Context) -> None:
         super().__init__(vocabulary, context, model.config.num_mel_bins)
-        self.model, self._assistant = model, assistant
+        self.model = model
         self.precision = str(model.dtype).removeprefix("torch.")
 
     @classmethod
-    def load(
-        cls,
-        folder: ModelFolder,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        threads: int = 0,
-        assistant: ModelFolder | None = None,
-    ) -> TransformersEngine:
+    def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> TransformersEngine:
         """Load a transformers folder; arguments and errors are those of :func:`finewhisper.engines.load_engine`."""
         place = choose_device(device)
         if precision not in ("auto", *PRECISIONS):
@@ -77,9 +58,7 @@ class TransformersEngine(Engine):
         if threads:
             torch.set_num_threads(threads)
         model: whisper.LengthAwareWhisper = whisper.load(folder, dtype).to(place).eval()
-        vocabulary = Vocabulary.load(folder.files)
-        drafting = None if assistant is None else load_assistant(assistant, model, vocabulary)
-        return cls(model, vocabulary, folder.card.context, drafting)
+        return cls(model, Vocabulary.load(folder.files), folder.card.context)
 
     @torch.inference_mode()
     def encode(self, features: Features) -> npt.NDArray[np.float32]:
@@ -89,8 +68,6 @@ class TransformersEngine(Engine):
     def _generate(self, features: Features, prompts: list[list[int]], max_tokens: int, options: DecodeOptions) -> list[Hypothesis]:
         states = self._encode(features)
         prompt = torch.tensor(prompts, device=states.device)
-        if self._assistant is not None and not options.temperature:
-            return self._checked(self._assistant, features, states, prompt, max_tokens, options)
         config, processors = self._search(max_tokens, prompt.shape[1], options)
         # GenerationMixin's generate, not Whisper's own override of it: prompts and windows are ours to decide.
         with self._chance(options):
@@ -103,27 +80,6 @@ class TransformersEngine(Engine):
                 logits_processor=processors,
             )
         return self._score(states, sequences, prompt.shape[1])
-
-    def _checked(
-        self,
-        assistant: whisper.LengthAwareWhisper,
-        features: Features,
-        states: torch.Tensor,
-        prompts: torch.Tensor,
-        max_tokens: int,
-        options: DecodeOptions,
-    ) -> list[Hypothesis]:
-        """What greedy search writes, drafted by the assistant: clip by clip, because drafts are right for different lengths."""
-        if options.beam_size > 1:
-            raise UnsupportedError(f"--assistant: drafts are for greedy decoding; use --beam-size 1 in place of {options.beam_size}")
-        rules = self._rules(*self._search(max_tokens, prompts.shape[1], options), prompts.shape[1])
-        heard = states if assistant.model.encoder is self.model.model.encoder else self._encode(features, assistant)
-        hypotheses = []
-        for row in (slice(index, index + 1) for index in range(len(states))):
-            readers = drafts.Reader(self.model, states[row]), drafts.Reader(assistant, heard[row])
-            tokens = drafts.greedy(*readers, prompts[row], rules, max_tokens, self.vocabulary.end_of_text)
-            hypotheses += self._score(states[row], tokens, prompts.shape[1])
-        return hypotheses
 
     @torch.inference_mode()
     def _detect_languages(self, features: Features) -> list[dict[str, float]]:
@@ -217,35 +173,6 @@ class TransformersEngine(Engine):
             silence = self.model.proj_out(row[start]).float().softmax(dim=-1)[self.vocabulary.no_speech]
             hypotheses.append(Hypothesis(tuple(written[:length]), float(logprobs.mean()) if scored else 0.0, float(silence)))
         return hypotheses
-
-
-def load_assistant(folder: ModelFolder, model: whisper.LengthAwareWhisper, vocabulary: Vocabulary) -> whisper.LengthAwareWhisper:
-    """A model to draft for ``model``, on its device and in its type; where both have the same encoder, it is kept once.
-
-    Raises:
-        ModelError: the folder cannot be loaded.
-        UsageError: it has another vocabulary or other features than ``model``.
-    """
-    theirs = Vocabulary.load(folder.files)
-    if theirs.size != vocabulary.size:
-        names = f"{VOCABULARY_SIZES[theirs.size]}, {theirs.size} tokens", f"{VOCABULARY_SIZES[vocabulary.size]}, {vocabulary.size}"
-        raise UsageError(
-            f"--assistant {folder.path}: has another vocabulary ({names[0]}) than the model ({names[1]}); give one of its kind"
-        )
-    if folder.config["num_mel_bins"] != model.config.num_mel_bins:
-        raise UsageError(
-            f"--assistant {folder.path}: hears {folder.config['num_mel_bins']} mel bins, the model {model.config.num_mel_bins}"
-        )
-    assistant: whisper.LengthAwareWhisper = whisper.load(folder, model.dtype).to(model.device).eval()
-    if _same(assistant.model.encoder, model.model.encoder):
-        assistant.model.encoder = model.model.encoder
-    return assistant
-
-
-def _same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    """Whether two networks have the same weights."""
-    weights, others = one.state_dict(), other.state_dict()
-    return weights.keys() == others.keys() and all(torch.equal(weight, others[name]) for name, weight in weights.items())
 
 
 def choose_device(device: str) -> torch.device:

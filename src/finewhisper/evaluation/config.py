@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 #: What says something of one model on one manifest alone.
-_OF_ONE = ("baseline", "title", "context_sweep", "players", "assistant")
+_OF_ONE = ("baseline", "title", "context_sweep", "players")
 
 
 class EvaluateConfig(ScoringConfig):
@@ -50,8 +50,6 @@ class EvaluateConfig(ScoringConfig):
 
     precision: str = "auto"
     """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
-    assistant: Path | None = None
-    """Folder of a smaller Hugging Face model with the same vocabulary, to draft the text that the model, one like it, then checks."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

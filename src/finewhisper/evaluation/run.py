@@ -76,7 +76,6 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         precision=config.precision,
         threads=config.threads,
         side_by_side=True,
-        assistant=config.assistant,
     )
     if config.full_windows:
         engine.context = engine.context.full()

@@ -146,8 +146,6 @@ class FinetuneConfig(Config):
     """Manifests of speech that must not be forgotten, such as es.jsonl fr.jsonl; the report shows base, tuned and interpolated on each."""
     keep_tolerance: float = Field(2.0, ge=0)
     """Points by which the error rate of a kept manifest may rise over the base's for a model to be chosen."""
-    on_spike: Literal["stop", "warn"] = "stop"
-    """What to do when the loss jumps far above that of the steps before and stays there, which means that the run diverges."""
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     """Where losses and error rates are logged while training runs."""
     skip_bad: bool = False

@@ -20,7 +20,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from finewhisper.audio import SAMPLE_RATE, WINDOW_S
 from finewhisper.errors import TrainingError
 from finewhisper.manifest import Utterance
-from finewhisper.progress import note
 from finewhisper.training import processes
 from finewhisper.training.config import FinetuneConfig
 
@@ -149,10 +148,7 @@ class Guard(TrainerCallback):  # type: ignore[misc]
             f"its median was {median(self.history.ordinary):.2f}. The run diverges: lower --learning-rate (now {args.learning_rate:g}), or "
             "look at the utterances with which it began, the worst first"
         )
-        if self.config.on_spike == "warn":
-            note("\n  ".join([f"{message}:", *self.suspects[: TrainingError.SHOWN]]))
-        else:
-            _stop(f"{message}. {_kept(args)}, and --resume --on-spike warn goes on from there all the same", self.suspects)
+        _stop(f"{message}. {_kept(args)}", self.suspects)
 
     def _refuse(self, what: str, args: TrainingArguments) -> None:
         message = f"step {self.step}: {what}. Training stopped before this step changed any weight; {_kept(args)}"

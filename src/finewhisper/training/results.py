@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Options that may differ when a run is resumed; any other difference would make it another run.
 RESUMABLE = {
-    *("output", "resume", "overwrite", "workers", "threads", "device", "tracker", "skip_bad", "on_spike"),
+    *("output", "resume", "overwrite", "workers", "threads", "device", "tracker", "skip_bad"),
     *("keep", "keep_checkpoints", "keep_tolerance", "sweep"),
 }
 #: What a run writes into its folder before the result is there.

@@ -81,8 +81,6 @@ class TranscribeConfig(Config):
     """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
     threads: int = Field(0, ge=0)
     """CPU threads; 0 leaves the choice to the engine."""
-    assistant: Path | None = None
-    """Folder of a smaller Hugging Face model with the same vocabulary, to draft the text that the model, one like it, then checks."""
 
     @field_validator("files")
     @classmethod

@@ -248,7 +248,6 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
         precision=config.precision,
         threads=config.threads,
         side_by_side=parallel,
-        assistant=config.assistant,
     )
     if config.full_windows:
         engine.context = engine.context.full()
