@@ -13,8 +13,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from finewhisper import __version__
 from finewhisper.errors import FinewhisperError, MissingExtraError, UsageError
@@ -174,7 +175,7 @@ def usage() -> str:
     return (
         f"finewhisper {__version__}: adapt Whisper to your own speech and put it everywhere you need it.\n\n"
         f"Usage: finewhisper VERB [OPTIONS]\n\nThe pipeline, in order:\n{verbs}\n\n"
-        "finewhisper VERB --help lists the options of one verb. Every option can also stand in a YAML file\n"
+        "finewhisper VERB --help lists the options of one verb, --help-all those for experts too. Every option can also stand in a YAML file\n"
         "given with --config, or in the environment as FINEWHISPER_VERB_OPTION."
     )
 
@@ -191,8 +192,8 @@ def parse(name: str, verb: Verb, tokens: Sequence[str]) -> Config | None:
 
     config_type: type[Config] = load(verb.config)
     before_separator = list(tokens)[: list(tokens).index("--")] if "--" in tokens else tokens
-    if {"-h", "--help"} & set(before_separator):
-        _app(name, verb, config_type, helping=True).help_print([])
+    if asked := {"-h", "--help", "--help-all"} & set(before_separator):
+        _app(name, verb, config_type, helping="all" if "--help-all" in asked else "common").help_print([])
         return None
     remaining, recipe = _take_recipe(translated(name, config_type, tokens))
     app = _app(name, verb, config_type)
@@ -229,6 +230,10 @@ def translated(verb: str, config_type: type[Config], tokens: Sequence[str]) -> l
     return found
 
 
+#: What is to be shown of a verb's options: nothing, those that matter first, or all.
+Helping = Literal["", "common", "all"]
+
+
 def _verb(name: str) -> Verb:
     if name in VERBS:
         return VERBS[name]
@@ -237,15 +242,18 @@ def _verb(name: str) -> Verb:
     raise UsageError(f"there is no such verb{did_you_mean(name, listed())}\nthe verbs are {', '.join(listed())}")
 
 
-def _app(name: str, verb: Verb, config_type: type[Config], *, helping: bool = False) -> cyclopts.App:
+def _app(name: str, verb: Verb, config_type: type[Config], *, helping: Helping = "") -> cyclopts.App:
     """A cyclopts application whose parameters are the configuration's options.
 
     cyclopts tells flags from values and prints the help; the values stay text, for pydantic to check all of them at once.
     """
     import cyclopts
 
-    from finewhisper.config import paragraphs
+    from finewhisper.config import options, paragraphs
 
+    grouped = [key for keys in config_type.groups.values() for key in keys]
+    left = len(options(config_type)) - len(grouped) if grouped and helping == "common" else 0
+    more = f"finewhisper {name} --help-all shows {left} more options, for experts.\n\n" if left else ""
     app = cyclopts.App(
         name=f"finewhisper {name}",
         usage=f"Usage: finewhisper {name} {_usage(config_type)}",
@@ -253,7 +261,7 @@ def _app(name: str, verb: Verb, config_type: type[Config], *, helping: bool = Fa
         help_format="plaintext",
         help_flags=[],
         help_epilogue=(
-            f"--config FILE reads options from a YAML file. In the environment, an option such as --some-option is "
+            f"{more}--config FILE reads options from a YAML file. In the environment, an option such as --some-option is "
             f"FINEWHISPER_{name.upper()}_SOME_OPTION. Flags win over the environment, which wins over the file."
         ),
         version_flags=[],
@@ -262,22 +270,28 @@ def _app(name: str, verb: Verb, config_type: type[Config], *, helping: bool = Fa
     return app
 
 
-def _signature(config_type: type[Config], *, helping: bool) -> Callable[..., None]:
+def _signature(config_type: type[Config], *, helping: Helping) -> Callable[..., None]:
     """A function without a body whose signature is the configuration: what cyclopts reads flags from.
 
     Args:
-        helping: say which options are required; when parsing, the environment or a recipe may hold them.
+        helping: say which options are required, and leave out those for experts unless all are wanted; when parsing, the environment or a
+            recipe may hold them.
     """
     from finewhisper.config import options
+
+    headings = {key: heading for heading, keys in config_type.groups.items() for key in keys}
+    shown = [option for option in options(config_type) if helping != "common" or not headings or option.key in headings]
+    order = {key: place for place, key in enumerate(headings)}
+    shown.sort(key=lambda option: order.get(option.key, len(order)))
 
     parameters = [
         inspect.Parameter(
             "__".join(option.path),
             inspect.Parameter.POSITIONAL_OR_KEYWORD if option.flag.positional else inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if helping and option.field.is_required() else None,
-            annotation=_annotation(option, helping=helping),
+            annotation=_annotation(option, headings.get(option.key, "Advanced" if headings else ""), helping=bool(helping)),
         )
-        for option in options(config_type)
+        for option in shown
     ]
     parameters.sort(key=lambda parameter: parameter.kind)
 
@@ -288,8 +302,8 @@ def _signature(config_type: type[Config], *, helping: bool) -> Callable[..., Non
     return command
 
 
-def _annotation(option: Option, *, helping: bool) -> Any:
-    """What cyclopts should know of an option: its names, how many values it takes, and its line in the help."""
+def _annotation(option: Option, heading: str, *, helping: bool) -> Any:
+    """What cyclopts should know of an option: its names, how many values it takes, and its line in the help below a heading."""
     import cyclopts
 
     is_off = option.type is bool and option.default == "false"  # --no-overwrite is understood, but not worth a place in the help
@@ -298,6 +312,7 @@ def _annotation(option: Option, *, helping: bool) -> Any:
         alias=option.flag.alias,
         help=option.help,
         **_metavar(option),
+        **_group(heading if helping else ""),
         show_default=(lambda _: option.default) if option.default and not is_off else False,
         negative=() if helping and is_off else None,
         negative_iterable=(),
@@ -305,6 +320,14 @@ def _annotation(option: Option, *, helping: bool) -> Any:
     )
     kind = bool if option.type is bool else list[str] if option.many else str
     return Annotated[kind | None, parameter]
+
+
+@cache
+def _group(heading: str) -> dict[str, Any]:
+    """What puts an option below a heading in the help; headings keep the order of their making, and cyclopts wants one object for each."""
+    import cyclopts
+
+    return {"group": cyclopts.Group.create_ordered(heading)} if heading else {}
 
 
 def _usage(config_type: type[Config]) -> str:

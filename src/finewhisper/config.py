@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -55,6 +55,10 @@ class Config(BaseModel):
     """Base of every verb's configuration: immutable, no unknown keys, help text from the docstrings below the fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    #: The options that ``--help`` shows, by the heading of their group, as they stand in a recipe; the others are for experts, and shown by
+    #: ``--help-all``. Empty: ``--help`` shows all of them.
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="after")
     def _outputs_are_no_inputs(self) -> Self:

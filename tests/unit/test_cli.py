@@ -78,7 +78,7 @@ def test_every_option_of_every_verb_is_explained(verb, capsys):
     config_type = load(VERBS[verb].config)
     assert config_type.__doc__
     assert not [option.name for option in options(config_type) if not option.help]
-    assert main([verb, "--help"]) == 0
+    assert main([verb, "--help-all"]) == 0
     shown = capsys.readouterr().out
     assert not [option.name for option in options(config_type) if option.name not in shown]
     assert "--empty-" not in shown
@@ -108,6 +108,25 @@ def test_a_verb_that_another_took_over_is_not_shown(verb, capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"finewhisper {__version__}\n"
+
+
+def test_help_shows_what_matters_first_in_groups_and_help_all_shows_everything(capsys):
+    for verb in ("finetune", "serve", "transcribe"):
+        config = load(VERBS[verb].config)
+        known = {option.key: option for option in options(config)}
+        grouped = [key for keys in config.groups.values() for key in keys]
+        assert len(grouped) == len(set(grouped)) <= 25
+        assert set(grouped) <= known.keys()
+        required = {key for key, option in known.items() if option.field.is_required()}
+        assert required <= set(grouped)
+        assert main([verb, "--help"]) == 0
+        first = capsys.readouterr().out
+        assert f"--help-all shows {len(known) - len(grouped)} more options" in " ".join(first.split())
+        assert main([verb, "--help-all"]) == 0
+        everything = capsys.readouterr().out
+        for key, option in known.items():
+            assert option.name in everything, key
+            assert (f" {option.name} " in first or f"{option.name}\n" in first) == (key in grouped), key
 
 
 def test_no_arguments_show_the_help_and_fail():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -18,6 +19,13 @@ class ServeConfig(Config):
     The first model is loaded at once and answers requests that name none; others are loaded when they are asked for. The server
     listens on this machine only unless --host says otherwise; where others can reach it, set --api-keys.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Common": ("model", "host", "port", "device", "precision", "threads", "batch_size"),
+        "Access": ("api_keys", "api_key_file", "allowed_hosts", "cors_origins"),
+        "Bounds": ("max_upload", "max_duration", "queue"),
+        "Jobs": ("jobs.folder",),
+    }
 
     model: Annotated[tuple[str, ...], Flag(alias="-m")]
     """Folders of models, each as FOLDER or NAME=FOLDER; the name is the folder's unless given."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -65,6 +66,14 @@ class FinetuneConfig(Config):
     Every utterance is heard in a context of its own length and a little silence, which is many times faster than 30 s windows; a
     share of full windows keeps the model good in tools that pad.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Common": ("model", "output", "language", "method", "epochs", "batch_seconds", "device", "precision"),
+        "Data": ("train", "dev", "keep", "augment", "timestamps", "skip_bad"),
+        "Training": ("learning_rate", "max_steps", "patience", "threads"),
+        "Adapter": ("lora.rank", "lora.alpha"),
+        "Output": ("resume", "overwrite", "tracker"),
+    }
 
     model: Annotated[Path, Flag(positional=True, alias="-m")]
     """Folder of the base model, as `finewhisper download` makes it."""

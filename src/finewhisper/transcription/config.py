@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +25,13 @@ class TranscribeConfig(Config):
     recordings are listed at the end and the exit code is 2. Files that are there already are left as they are, so that a command
     that was interrupted can simply be run again.
     """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Common": ("files", "model", "output", "format", "language", "task", "device", "precision", "threads"),
+        "Recognition": ("prompt", "hotwords", "beam_size", "vad", "word_timestamps"),
+        "Subtitles": ("max_line_width", "max_line_count"),
+        "Recordings": ("track", "channels", "overwrite"),
+    }
 
     files: Annotated[tuple[str, ...], Flag(positional=True)]
     """Recordings: files, folders (searched for audio and video), quoted patterns such as "talks/**/*.mp3", or - for standard input."""
