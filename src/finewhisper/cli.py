@@ -175,8 +175,8 @@ def usage() -> str:
     return (
         f"finewhisper {__version__}: adapt Whisper to your own speech and put it everywhere you need it.\n\n"
         f"Usage: finewhisper VERB [OPTIONS]\n\nThe pipeline, in order:\n{verbs}\n\n"
-        "finewhisper VERB --help lists the options of one verb, --help-all those for experts too. Every option can also stand in a YAML file\n"
-        "given with --config, or in the environment as FINEWHISPER_VERB_OPTION."
+        "finewhisper VERB --help lists the options of one verb, --help-all those for experts too. Every option can\n"
+        "also stand in a YAML file given with --config, or in the environment as FINEWHISPER_VERB_OPTION."
     )
 
 
