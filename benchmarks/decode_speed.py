@@ -65,7 +65,7 @@ def compare(model: Path, path: Path, limit: int, threads: int) -> int:
     utterances = manifest.read(path)[:limit]
     measure(engine, utterances[:2])  # the first call pays for memory and threads
     trimmed = measure(engine, utterances)
-    engine.context = engine.context.full()
+    engine = engine.within(engine.context.full())
     padded = measure(engine, utterances)
     audio_s = sum(utterance.length_s() for utterance in utterances)
     print(f"{model} ({engine.name} {engine.precision}), {path}: {len(utterances)} clips, mean {audio_s / len(utterances):.1f} s")

@@ -123,8 +123,9 @@ def _row(name: str, model: Path, sets: Sequence[SpeechSet], arguments: argparse.
             cells = [Score("character", tuple(ErrorRate("character", *counts) for counts in cell["rates"])) for cell in content["cells"]]
             return ModelScores(name, content["setting"], tuple(cells))
     note(f"{name}:")
-    engine = load_engine(ModelFolder.open(model), threads=arguments.threads)
-    engine.context = context  # also where merge would write a model for full windows
+    engine = load_engine(ModelFolder.open(model), threads=arguments.threads).within(
+        context
+    )  # also where merge would write a model for full windows
     cells = [Score.of(hear(engine, speech, DecodeOptions(timestamps=False)), "character") for speech in sets]
     counts = [[(rate.substitutions, rate.deletions, rate.insertions, rate.reference_units) for rate in cell.rates] for cell in cells]
     kept.write_text(json.dumps({"setting": setting(engine), "cells": [{"rates": rates} for rates in counts]}), "utf-8")

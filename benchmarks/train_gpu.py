@@ -155,6 +155,7 @@ def make_batches(setting: Setting) -> tuple[list[Batch], list[Batch]]:
 def _batch(windows: Sequence[Window], dataset: SpeechDataset, device: torch.device) -> Batch:
     inputs = collate([dataset[window] for window in windows])
     rows = [row for members in inputs.pop("rows") for row in members]
+    del inputs["faults"]
     if device.type == "cuda":
         inputs = {name: values.pin_memory() for name, values in inputs.items()}
     return Batch(inputs, len(rows), sum(dataset.utterances[row].length_s() for row in rows))

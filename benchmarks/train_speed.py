@@ -172,7 +172,7 @@ def heard_by(model: Path, utterances: Sequence[Utterance], settings: Settings, *
         convert(ConvertConfig(source=model, target=copy, to="ctranslate2", verify=False))
     engine = load_engine(ModelFolder.open(copy), threads=settings.threads)
     if not trimmed:
-        engine.context = engine.context.full()
+        engine = engine.within(engine.context.full())
     transcriber = Transcriber(engine, DecodeOptions(timestamps=False, fallback=()))
     clips = (utterance.waveform() for utterance in utterances)
     return [heard.text for heard in transcriber.transcribe_clips(clips, languages=[utterance.language for utterance in utterances])]

@@ -97,8 +97,8 @@ def _rows(name: str, engine_name: str, setting: Setting) -> Iterator[Row]:
         with ENGINES[engine_name](shapes.SHAPES[name], setting) as engine:
             row = replace(row, precision=engine.precision)
             for context, batch in itertools.product(("trimmed", "padded"), setting.batches):
-                engine.context = Context(trimmed=context == "trimmed")
-                yield _measured(replace(row, context=context, batch=batch), engine, held, setting)
+                within = engine.within(Context(trimmed=context == "trimmed"))
+                yield _measured(replace(row, context=context, batch=batch), within, held, setting)
     except (FinewhisperError, RuntimeError) as error:  # no such device or library, or out of memory, with the model alone
         yield replace(row, problem=_first_line(error))
 

@@ -225,7 +225,7 @@ def test_an_english_only_model_refuses_anything_else(engine: Engine, clips: list
 
 def test_short_contexts_are_used_where_the_model_has_learnt_them(engine: Engine, clips: list[Waveform], monkeypatch: pytest.MonkeyPatch):
     """This one has not, and may loop; but it runs on the clip's own length, within the token budget, and tells times inside the clip."""
-    monkeypatch.setattr(engine, "context", Context(trimmed=True))
+    monkeypatch.setattr(engine, "_learnt", Context(trimmed=True))
     assert engine.frames(clips[1]) < 400
     (transcript,) = engine.transcribe(clips[1:2], DecodeOptions())
     assert transcript.segments

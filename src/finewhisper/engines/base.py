@@ -11,8 +11,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,9 @@ from finewhisper.language import language_code
 from finewhisper.model import Context
 from finewhisper.transcript import DecodeOptions, Segment, Transcript, written_language
 from finewhisper.vocabulary import MAX_TOKENS, Vocabulary
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Features = npt.NDArray[np.float32]  # (batch, n_mels, frames)
 
@@ -54,7 +59,6 @@ class Engine(ABC):
         name: the engine's name, as in ``--engine``.
         precision: the type it computes in, such as ``float32`` or ``int8``.
         vocabulary: the model's tokens.
-        context: which lengths of context the model has learnt.
         n_mels: 80, or 128 for large-v3 and turbo.
         encodes: whether ``encode`` is offered; a library may keep its encoder's output to itself.
         workers: how many threads may call ``transcribe`` at once and so be faster than one.
@@ -66,7 +70,18 @@ class Engine(ABC):
     workers = 1
 
     def __init__(self, vocabulary: Vocabulary, context: Context, n_mels: int) -> None:
-        self.vocabulary, self.context, self.n_mels = vocabulary, context, n_mels
+        self.vocabulary, self.n_mels, self._learnt = vocabulary, n_mels, context
+
+    @property
+    def context(self) -> Context:
+        """Which lengths of context the model has learnt."""
+        return self._learnt
+
+    def within(self, context: Context) -> Self:
+        """The same network, decoding in other contexts than it says that it has learnt."""
+        other = copy(self)
+        other._learnt = context
+        return other
 
     def transcribe(self, waveforms: Sequence[Waveform], options: DecodeOptions) -> list[Transcript]:
         """Decode clips of up to 30 s, 16 kHz mono; the result does not depend on which clips are decoded together.

@@ -78,16 +78,16 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         side_by_side=True,
     )
     if config.full_windows:
-        engine.context = engine.context.full()
-    swept = sweep(engine, partial(_transcribe, engine, speech, config), speech, config) if config.context_sweep else None
-    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(engine, speech, config)
+        engine = engine.within(engine.context.full())
+    swept = sweep(engine, partial(_transcribe, speech, config), speech, config) if config.context_sweep else None
+    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(speech, config, engine)
 
     rows = score(speech, heard, config)
     setting = Setting(
         folder.kind,
         folder.fingerprint(),
         f"{engine.name} {engine.precision}",
-        engine.context,
+        swept.chosen.context if swept else engine.context,
         digest,
         versions(*_PACKAGES),
         frozenset(row.scored_as for row in rows if row.scored_as),
@@ -122,7 +122,7 @@ def _references(speech: SpeechSet, languages: Sequence[str | None], config: Eval
     }
 
 
-def _transcribe(engine: Engine, speech: SpeechSet, config: EvaluateConfig, title: str = "transcribing") -> tuple[list[Transcript], Seconds]:
+def _transcribe(speech: SpeechSet, config: EvaluateConfig, engine: Engine, title: str = "transcribing") -> tuple[list[Transcript], Seconds]:
     """What was heard in each utterance, and the seconds it took.
 
     The longest come first, so that memory is tested at once and the bar does not flatter.

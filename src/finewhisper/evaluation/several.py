@@ -86,7 +86,7 @@ def _heard(name: str, folder: ModelFolder, sets: tuple[SpeechSet, ...], cells: C
     note(f"{name}:")
     engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
     if config.full_windows:
-        engine.context = engine.context.full()
+        engine = engine.within(engine.context.full())
     fingerprint = folder.fingerprint()
     found = tuple(_cell(engine, fingerprint, speech, cells, config) for speech in sets)
     return _Heard(name, setting(engine), engine.context.name, found)

@@ -31,7 +31,7 @@ MARGINS_S: tuple[Seconds, ...] = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 TOLERANCE = 0.05
 
 #: Decodes the dev set with the engine as it is: what was heard, and the seconds it took. Takes the title of its progress bar.
-Decode = Callable[[str], tuple[list[Transcript], Seconds]]
+Decode = Callable[[Engine, str], tuple[list[Transcript], Seconds]]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def require_short_contexts(folder: ModelFolder) -> None:
 
 
 def sweep(engine: Engine, decode: Decode, speech: SpeechSet, config: EvaluateConfig) -> Sweep:
-    """Decode the dev set in every context, and leave the engine in the one that is chosen.
+    """Decode the dev set in every context, and choose one.
 
     A margin is safe where the 95 % interval of its difference from the lowest error rate, by the paired bootstrap over utterances, reaches
     down to 0, and where its errors are no more than :data:`TOLERANCE` above it; of the safe ones the smallest is chosen.
@@ -151,13 +151,10 @@ def sweep(engine: Engine, decode: Decode, speech: SpeechSet, config: EvaluateCon
     contexts = [learnt.model_copy(update={"margin_s": margin_s}) for margin_s in margins] + [learnt.full()]
     trials: list[Trial] = []
     for context in contexts:
-        engine.context = context
-        heard, seconds = decode(_name(context))
+        heard, seconds = decode(engine.within(context), _name(context))
         speech = speech.settle(heard)  # all contexts are scored alike
         trials.append(_trial(context, score(speech, heard, config), heard, seconds, config))
-    found = Sweep(tuple(trials))
-    engine.context = found.chosen.context
-    return found
+    return Sweep(tuple(trials))
 
 
 def _trial(context: Context, rows: Sequence[Row], heard: Sequence[Transcript], seconds: Seconds, config: EvaluateConfig) -> Trial:

@@ -81,8 +81,7 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
     note(f"{name}:")
     if folder.card.context != source.card.context:
         note(f"{name}: its finewhisper.json names other windows than that of {source.path}, whose windows it gets here")
-    engine = _load(folder, config)
-    engine.context = _context(source, config)
+    engine = _load(folder, config).within(_context(source, config))
     began = time.perf_counter()
     written = transcripts(engine, speech, replace(config.decode_options(), fallback=()), vad=config.vad)
     seconds = time.perf_counter() - began

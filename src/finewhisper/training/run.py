@@ -127,9 +127,10 @@ def run(config: FinetuneConfig, watchers: Sequence[TrainerCallback] = ()) -> Fin
         with guard.memory_errors():
             outcome = trainer.train(resume_from_checkpoint=results.last_checkpoint(config))
             choice = sweep.choose(trainer)
+        context = engine.context.at(choice.chosen.scale) if choice else engine.context
         best = choice.chosen.scores if choice else scoring.kept(trainer.state.log_history, trainer.state.best_global_step)
         hours = sum(utterance.length_s() for utterance in train) / 3600
-        card = results.model_card(trainer, folder, config, engine.context, train, told, hours=hours, best=best, choice=choice)
+        card = results.model_card(trainer, folder, config, context, train, told, hours=hours, best=best, choice=choice)
         results.publish(trainer, folder, config, card, best, choice)
     processes.leave()
     return FinetuneResult(config.output, config.method, trainer.state.global_step, hours, outcome.metrics["train_runtime"], best)

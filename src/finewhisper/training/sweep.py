@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finewhisper.engines import Engine
 from finewhisper.engines.transformers import TransformersEngine
 from finewhisper.progress import note
 from finewhisper.scoring.matrix import Matrix, ModelScores
@@ -113,7 +114,6 @@ class Sweep:
         self, line: Line, engine: TransformersEngine, dev: Sequence[SpeechSet], kept: Sequence[SpeechSet], config: FinetuneConfig
     ) -> None:
         self.line, self.engine, self.dev, self.config = line, engine, tuple(dev), config
-        self.context = engine.context
         taken = {speech.name for speech in dev}
         self.kept = tuple(replace(speech, name=f"kept {speech.name}") if speech.name in taken else speech for speech in kept)
         self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
@@ -121,7 +121,7 @@ class Sweep:
         self.scales = tuple(scale for scale in scales if scale != 1) if dev else ()
 
     def choose(self, trainer: SpeechTrainer) -> Choice | None:
-        """Leave the best model's weights in the trainer's model and its context in the engine.
+        """Leave the best model's weights in the trainer's model.
 
         Returns:
             None where there is nothing to choose from and nothing to report.
@@ -153,8 +153,7 @@ class Sweep:
     def _try(
         self, name: str, weights: Weights, averaged: int, scale: float, base: ModelScores | None, tuned: Candidate | None = None
     ) -> Candidate:
-        self._place(weights, scale)
-        row, scores = self._measure(name, (*self.dev, *self.kept))
+        row, scores = self._measure(name, self._placed(weights, scale), (*self.dev, *self.kept))
         rises = [after.percent - before.percent for after, before in zip(row.scores, base.scores, strict=True)] if base else []
         change = mean_difference(self._on_dev(tuned.row), self._on_dev(row)) if tuned and self.dev else None
         return Candidate(averaged, scale, weights, row, scores, max([0.0, *rises[len(self.dev) :]]), change)
@@ -163,27 +162,26 @@ class Sweep:
         return [score.rates for score in row.scores[: len(self.dev)]]
 
     def _base(self, learnt: Weights) -> ModelScores:
-        self._place(learnt, 0.0)
-        return self._measure("base", (*self.dev, *self.kept))[0]
+        return self._measure("base", self._placed(learnt, 0.0), (*self.dev, *self.kept))[0]
 
-    def _place(self, weights: Weights, scale: float) -> None:
-        """Be the model at ``scale`` of the way, on contexts that it can hear in."""
+    def _placed(self, weights: Weights, scale: float) -> Engine:
+        """The model at ``scale`` of the way, in contexts that it can decode in."""
         self.line.place(weights, scale)
-        self.engine.context = self.context.at(scale)
+        return self.engine.within(self.engine.context.at(scale))
 
-    def _measure(self, name: str, sets: Sequence[SpeechSet]) -> tuple[ModelScores, Scores]:
+    def _measure(self, name: str, engine: Engine, sets: Sequence[SpeechSet]) -> tuple[ModelScores, Scores]:
         note(f"{name}:")
-        heard = {speech.name: scoring.hear_together(self.engine, speech, self.options) for speech in sets}
+        heard = {speech.name: scoring.hear_together(engine, speech, self.options) for speech in sets}
         self.kept = tuple(speech.scored_like(heard[speech.name]) for speech in self.kept)  # the base's languages go for all after it
         found = tuple(
             _score(heard[speech.name], self.config.metric if column < len(self.dev) else "auto") for column, speech in enumerate(sets)
         )
         dev = {speech.name: heard[speech.name] for speech in self.dev}
-        return ModelScores(name, setting(self.engine), found), scoring.scores(dev, self.config.metric) if dev else {}
+        return ModelScores(name, setting(engine), found), scoring.scores(dev, self.config.metric) if dev else {}
 
     def _chosen(self, candidates: Sequence[Candidate], base: ModelScores | None) -> Choice:
         best, reason = select(candidates, self.config.keep_tolerance, keeping=bool(self.kept))
-        self._place(best.weights, best.scale)
+        self.line.place(best.weights, best.scale)
         rows = tuple(candidate.row for candidate in candidates)
         matrix = Matrix((*self.dev, *self.kept), (base, *rows) if base else rows)
         note(f"{matrix}\n{reason}")

@@ -250,7 +250,7 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
         side_by_side=parallel,
     )
     if config.full_windows:
-        engine.context = engine.context.full()
+        engine = engine.within(engine.context.full())
     options = DecodeOptions(
         language=config.language,
         task=config.task,

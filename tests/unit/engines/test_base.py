@@ -38,6 +38,6 @@ def test_a_margin_shortens_the_context_of_a_model_that_has_not_learnt_short_ones
         return generate(features, *arguments)
 
     monkeypatch.setattr(engine, "_generate", watched)
-    monkeypatch.setattr(engine, "context", context)
+    monkeypatch.setattr(engine, "_learnt", context)
     engine.transcribe([np.zeros(32_000, dtype=np.float32)], DecodeOptions(language="en", margin_s=margin_s))
     assert seen == [frames]

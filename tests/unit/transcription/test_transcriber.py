@@ -41,7 +41,7 @@ def engine(tiny_en_ct2_model: Path) -> Engine:
 @pytest.fixture
 def quick(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """The same, on contexts of the clips' own length: many times faster, for tests that do not look at the words."""
-    monkeypatch.setattr(engine, "context", Context(trimmed=True))
+    monkeypatch.setattr(engine, "_learnt", Context(trimmed=True))
     return engine
 
 
@@ -272,7 +272,7 @@ def test_a_long_recording_has_one_language_throughout(multilingual: Engine, data
 
 def test_each_clip_may_have_its_own_language(multilingual: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
     """Told that it is Chinese, the model writes Chinese; where nothing is told, the options decide."""
-    monkeypatch.setattr(multilingual, "context", Context(trimmed=True))
+    monkeypatch.setattr(multilingual, "_learnt", Context(trimmed=True))
     english = audio.read(data / "en_misc" / "audio" / "LJ001-0002.opus")
     clips = Transcriber(multilingual, DecodeOptions(language="de")).transcribe_clips([english] * 3, languages=["en", "Chinese", None])
     assert [transcript.language for transcript in clips] == ["en", "zh", "de"]
