@@ -27,7 +27,7 @@ import shapes
 import torch
 
 from finewhisper.audio import SAMPLE_RATE, Waveform
-from finewhisper.conversion import companions, to_ctranslate2
+from finewhisper.conversion import auxiliary_files, to_ctranslate2
 from finewhisper.engines import Engine
 from finewhisper.engines.base import token_budget
 from finewhisper.engines.ct2 import CTranslate2Engine
@@ -169,7 +169,7 @@ def _save(model: LengthAwareWhisper, shape: shapes.Shape, folder: Path) -> None:
     """A transformers folder with what conversion reads."""
     model.save_pretrained(folder)
     shapes.vocabulary(shape).tokenizer.save(str(folder / "tokenizer.json"))
-    companions.write_json(folder / "preprocessor_config.json", companions.preprocessor_config(shape.n_mels))
+    auxiliary_files.write_json(folder / "preprocessor_config.json", auxiliary_files.preprocessor_config(shape.n_mels))
 
 
 ENGINES = {"transformers": transformers_engine, "ctranslate2": ctranslate2_engine}

@@ -43,7 +43,7 @@ from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions, Task, Transcript
 from finewhisper.transcript import Segment as Segment
 from finewhisper.transcript import Word as Word
-from finewhisper.transcription.reels import Clip
+from finewhisper.transcription.chunks import Clip
 from finewhisper.transcription.transcriber import Progress, Transcriber
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from finewhisper.alignment import choose_heads, require
 from finewhisper.config import Config, Flag, Paths
 from finewhisper.errors import ModelError, UsageError
 from finewhisper.generation import complete
-from finewhisper.model import COMPANIONS, Context, Kind, ModelCard, ModelFolder, versions
+from finewhisper.model import AUXILIARY_FILES, Context, Kind, ModelCard, ModelFolder, versions
 from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
 from finewhisper.tensors import OUTPUT, Float32, Written, in_library_order, write
@@ -203,7 +203,7 @@ def _merge(sources: list[ModelFolder], base: ModelFolder, scale: float, target: 
     if untied:
         config["tie_word_embeddings"] = False
     (target / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in COMPANIONS:
+    for name in AUXILIARY_FILES:
         if (base.files / name).is_file():
             shutil.copyfile(base.files / name, target / name)
     return len(changed)

@@ -59,7 +59,7 @@ _WEIGHTS = {
 }
 
 #: The small files beside the weights that a Whisper folder may hold; which tool reads which is in docs/convert.md.
-COMPANIONS = (
+AUXILIARY_FILES = (
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",

@@ -29,7 +29,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperEncoder
 
 from finewhisper.errors import ModelError
-from finewhisper.model import COMPANIONS, ModelFolder
+from finewhisper.model import AUXILIARY_FILES, ModelFolder
 from finewhisper.vocabulary import IGNORED
 
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # its libraries' concern, not a user's
@@ -298,6 +298,6 @@ def save(model: WhisperForConditionalGeneration, source: Path, target: Path, wei
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["architectures"] = ["WhisperForConditionalGeneration"]
     config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name in COMPANIONS:
+    for name in AUXILIARY_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

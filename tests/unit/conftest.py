@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from finewhisper.conversion import companions
+from finewhisper.conversion import auxiliary_files
 from finewhisper.tokenizer import rebuild
 from finewhisper.vocabulary import Vocabulary
 
@@ -42,7 +42,7 @@ def make_random(vocabularies: dict[str, Vocabulary], tmp_path_factory: pytest.Te
         folder = tmp_path_factory.mktemp("random") / kind
         model.save_pretrained(folder)
         decoding = {"suppress_ids": [1, 2, 7], "suppress_ids_begin": [220, vocabulary.end_of_text], "alignment_heads": [[1, 0], [1, 1]]}
-        companions.write(folder, vocabulary, json.loads((folder / "config.json").read_text()), decoding)
+        auxiliary_files.write(folder, vocabulary, json.loads((folder / "config.json").read_text()), decoding)
         return folder
 
     return make

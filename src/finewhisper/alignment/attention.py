@@ -10,7 +10,7 @@ import torch
 from finewhisper import whisper
 from finewhisper.alignment.windows import Window
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
-from finewhisper.engines.words import Weights, normalized
+from finewhisper.engines.word_times import Weights, normalized
 from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.model import Context, ModelFolder
 from finewhisper.vocabulary import Vocabulary

@@ -16,7 +16,7 @@ from finewhisper.alignment.attention import Head, Listener
 from finewhisper.alignment.config import WINDOWS, AlignConfig
 from finewhisper.alignment.windows import Window, windows
 from finewhisper.audio import Seconds
-from finewhisper.engines.words import Matrix, path_starts
+from finewhisper.engines.word_times import Matrix, path_starts
 from finewhisper.errors import ManifestError
 from finewhisper.files import atomic_file, sha256
 from finewhisper.model import ModelFolder

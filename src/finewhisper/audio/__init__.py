@@ -7,7 +7,7 @@ to standard error about every irregular file and refuses whole ones that carry n
 What is wrong with a recording but does not prevent its use is told in :class:`Notice`; the rest is an ``AudioError``.
 """
 
-from finewhisper.audio.arrays import Array, Chunks, from_array
+from finewhisper.audio.arrays import Array, SampleStream, from_array
 from finewhisper.audio.constants import (
     FRAMES_PER_SECOND,
     HOP_LENGTH,
@@ -36,9 +36,9 @@ __all__ = [
     "WINDOW_S",
     "WINDOW_SAMPLES",
     "Array",
-    "Chunks",
     "Notice",
     "Pick",
+    "SampleStream",
     "Seconds",
     "Source",
     "Waveform",

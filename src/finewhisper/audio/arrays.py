@@ -20,7 +20,7 @@ _MOST_CHANNELS = 32
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000  # samples per second
 
 
-class Chunks:
+class SampleStream:
     """Pieces of one recording, in order: what a resampler keeps from one piece to the next is kept.
 
     Args:
@@ -68,8 +68,8 @@ class Chunks:
 
 
 def from_array(samples: Array, sample_rate: int = SAMPLE_RATE) -> Waveform:
-    """A whole recording as 16 kHz mono, float32, shape (samples,); see :class:`Chunks`. Raises: AudioError."""
-    chunks = Chunks(sample_rate)
+    """A whole recording as 16 kHz mono, float32, shape (samples,); see :class:`SampleStream`. Raises: AudioError."""
+    chunks = SampleStream(sample_rate)
     waveform = np.concatenate([chunks.take(samples), chunks.rest()])
     if not len(waveform):
         raise AudioError("samples: there are none")

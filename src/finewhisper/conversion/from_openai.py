@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from finewhisper import tensors
-from finewhisper.conversion import companions, openai
+from finewhisper.conversion import auxiliary_files, openai
 from finewhisper.conversion.ggml_blocks import BLOCK_TYPES
 from finewhisper.conversion.ggml_format import GgmlFile
 from finewhisper.conversion.openai import Checkpoint
@@ -48,8 +48,8 @@ def write(source: ModelFolder, target: Path, precision: Precision) -> None:
     layout = openai.layout(weights.dimensions)
     written = [Written(tensor.name, tensor.shape, partial(values, weights, tensor), STORED[precision]) for tensor in layout]
     tensors.write(target / "model.safetensors", written)
-    companions.write_json(target / "config.json", config)
-    companions.write(target, vocabulary, config, _decoding(source, vocabulary))
+    auxiliary_files.write_json(target / "config.json", config)
+    auxiliary_files.write(target, vocabulary, config, _decoding(source, vocabulary))
 
 
 def values(weights: Weights, tensor: openai.Tensor) -> Float32:
@@ -81,7 +81,7 @@ def _decoding(source: ModelFolder, vocabulary: Vocabulary) -> dict[str, Any]:
     """Which tokens the model must not write and which heads tell times: from the folder, else as OpenAI's decoder has them."""
     path = source.files / "generation_config.json"
     if not path.is_file():
-        return {"suppress_ids": companions.non_speech_tokens(vocabulary), "suppress_ids_begin": first_suppressed(vocabulary)}
+        return {"suppress_ids": auxiliary_files.non_speech_tokens(vocabulary), "suppress_ids_begin": first_suppressed(vocabulary)}
     stored = read_json(path)
     return {
         "alignment_heads": stored.get("alignment_heads"),

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from finewhisper import progress
-from finewhisper.conversion import companions
+from finewhisper.conversion import auxiliary_files
 from finewhisper.conversion.config import Quantization
 from finewhisper.errors import MissingExtraError, ModelError
 from finewhisper.generation import known_alignment_heads
@@ -28,13 +28,13 @@ def write(source: ModelFolder, target: Path, quantization: Quantization) -> None
         ModelError: the source cannot be loaded, or its tokenizer does not fit its weights.
         MissingExtraError: CTranslate2, torch or transformers is not installed.
     """
-    vocabulary = companions.checked_vocabulary(source)
+    vocabulary = auxiliary_files.checked_vocabulary(source)
     _write_weights(source, target, quantization)
     generation = source.generation
-    companions.write_json(target / "config.json", decoding_config(generation, source.config, vocabulary))
+    auxiliary_files.write_json(target / "config.json", decoding_config(generation, source.config, vocabulary))
     tokens = [vocabulary.tokenizer.id_to_token(index) for index in range(vocabulary.size)]
-    companions.write_json(target / "vocabulary.json", tokens)
-    companions.write_json(target / "preprocessor_config.json", companions.preprocessor_config(source.config["num_mel_bins"]))
+    auxiliary_files.write_json(target / "vocabulary.json", tokens)
+    auxiliary_files.write_json(target / "preprocessor_config.json", auxiliary_files.preprocessor_config(source.config["num_mel_bins"]))
     vocabulary.tokenizer.save(str(target / "tokenizer.json"))
 
 

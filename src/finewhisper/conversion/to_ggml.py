@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from finewhisper import progress
-from finewhisper.conversion import companions, openai
+from finewhisper.conversion import auxiliary_files, openai
 from finewhisper.conversion.ggml_blocks import BLOCK, BLOCK_TYPES
 from finewhisper.conversion.ggml_format import Writer
 from finewhisper.conversion.openai import Dimensions
@@ -33,7 +33,7 @@ def write(source: ModelFolder, target: Path, quantization: str) -> None:
             whisper.cpp derives the ids of all special tokens.
         UnsupportedError: whisper.cpp cannot run a network of these measures.
     """
-    vocabulary = companions.checked_vocabulary(source)
+    vocabulary = auxiliary_files.checked_vocabulary(source)
     dimensions = Dimensions.of_config(source.path, source.config)
     if quantization in BLOCK_TYPES and dimensions.n_text_state % BLOCK:
         raise UnsupportedError(

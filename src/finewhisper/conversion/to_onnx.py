@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from finewhisper import progress
-from finewhisper.conversion import companions
+from finewhisper.conversion import auxiliary_files
 from finewhisper.conversion.config import Layout, Quantization
 from finewhisper.conversion.to_ctranslate2 import decoding_config
 from finewhisper.errors import MissingExtraError, UsageError
@@ -45,17 +45,17 @@ def write(source: ModelFolder, target: Path, quantization: Quantization, layout:
     except ImportError as error:
         raise MissingExtraError("onnx", "onnx") from error
     precision = cast("Precision", quantization)
-    vocabulary = companions.checked_vocabulary(source)
+    vocabulary = auxiliary_files.checked_vocabulary(source)
     tensors, sizes = Tensors(source), onnx_network.Sizes.read(source.config)
     if layout == "sherpa-onnx":
         config = _sherpa(target / "sherpa-onnx", tensors, sizes, precision, vocabulary, _prompt(source, vocabulary))
     else:
         config = {"transformers.js_config": _browser(target / "onnx", tensors, sizes, precision)}
     decoding = decoding_config(_generation(source), source.config, vocabulary)
-    companions.write(target, vocabulary, source.config, decoding)
+    auxiliary_files.write(target, vocabulary, source.config, decoding)
     generation = json.loads((target / "generation_config.json").read_text(encoding="utf-8"))
-    companions.write_json(target / "generation_config.json", generation | _generation(source))
-    companions.write_json(target / "config.json", source.config | config)
+    auxiliary_files.write_json(target / "generation_config.json", generation | _generation(source))
+    auxiliary_files.write_json(target / "config.json", source.config | config)
 
 
 def _browser(folder: Path, tensors: Tensors, sizes: Sizes, precision: Precision) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from finewhisper import tensors
-from finewhisper.conversion import companions, ct2_format
+from finewhisper.conversion import auxiliary_files, ct2_format
 from finewhisper.conversion.ct2_format import Float32, Variables
 from finewhisper.errors import ModelError
 from finewhisper.model import ModelFolder
@@ -65,8 +65,8 @@ def write(source: ModelFolder, target: Path, precision: Precision = "float32") -
         Written(tensor.name, tensor.shape(variables), partial(tensor.values, variables), STORED[precision]) for tensor in layout(variables)
     )
     tensors.write(target / "model.safetensors", written)
-    companions.write_json(target / "config.json", config)
-    companions.write(target, vocabulary, config, source.config)
+    auxiliary_files.write_json(target / "config.json", config)
+    auxiliary_files.write(target, vocabulary, config, source.config)
 
 
 def _config(variables: Variables, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finewhisper.audio import FRAMES_PER_SECOND, SAMPLE_RATE, TIMESTAMP_STEP_S, WINDOW_FRAMES, WINDOW_SAMPLES, Waveform
-from finewhisper.engines.words import TokenTimes, with_words
+from finewhisper.engines.word_times import TokenTimes, with_words
 from finewhisper.errors import FinewhisperError, MemoryLimitError, ModelError, UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
 from finewhisper.language import language_code

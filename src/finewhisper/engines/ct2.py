@@ -18,7 +18,7 @@ import numpy.typing as npt
 from finewhisper import machine
 from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
 from finewhisper.engines.base import Engine, Features, Hypothesis, library_errors
-from finewhisper.engines.words import TokenTimes
+from finewhisper.engines.word_times import TokenTimes
 from finewhisper.errors import MissingExtraError, ModelError, UnsupportedError
 from finewhisper.model import ModelFolder
 from finewhisper.model_numbers import alignment_heads, decoder_of_ctranslate2

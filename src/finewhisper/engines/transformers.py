@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finewhisper.engines.base import Engine, Features, Hypothesis
-from finewhisper.engines.words import TokenTimes, token_starts
+from finewhisper.engines.word_times import TokenTimes, token_starts
 from finewhisper.errors import MissingExtraError, UnsupportedError
 from finewhisper.model import Context, ModelFolder
 from finewhisper.model_numbers import alignment_heads

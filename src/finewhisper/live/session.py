@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
 from finewhisper.live.agreement import Agreement, LiveWord
+from finewhisper.live.buffer import SoundBuffer
 from finewhisper.live.config import CaptionConfig
 from finewhisper.live.endpoints import PADDING_S, EndPointer, Start
-from finewhisper.live.sounds import Sounds
 from finewhisper.live.words import live_words
 from finewhisper.transcript import Transcript
 from finewhisper.transcription.vad import Span
@@ -123,7 +123,7 @@ class Session:
     """
 
     def __init__(self, config: CaptionConfig, *, turns: bool = True, threshold: float = 0.5, padding_s: Seconds = PADDING_S) -> None:
-        self._sounds = Sounds()
+        self._sounds = SoundBuffer()
         self._running: _Running | None = None
         self._untold: deque[_Ended] = deque()
         self._count = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from finewhisper.audio import SAMPLE_RATE, Array, Chunks, Seconds, Waveform
+from finewhisper.audio import SAMPLE_RATE, Array, SampleStream, Seconds, Waveform
 from finewhisper.errors import UnsupportedError, UsageError
 from finewhisper.live.config import CaptionConfig
 from finewhisper.live.session import Event, Session, Work
@@ -38,7 +38,7 @@ class Stream:
         self, engine: Listener, options: DecodeOptions, *, sample_rate: int = SAMPLE_RATE, config: CaptionConfig | None = None
     ) -> None:
         self._session = Session(config or CaptionConfig())
-        self._chunks = Chunks(sample_rate)
+        self._chunks = SampleStream(sample_rate)
         options = replace(options, word_timestamps=True)
         draft = replace(options, beam_size=1, fallback=(), margin_s=DRAFT_MARGIN_S)
         self._transcribers = {
@@ -51,7 +51,7 @@ class Stream:
         return self._session.duration_s
 
     def feed(self, samples: Array) -> list[Event]:
-        """The next samples, as :meth:`finewhisper.audio.Chunks.take` reads them; what they lead to, in order.
+        """The next samples, as :meth:`finewhisper.audio.SampleStream.take` reads them; what they lead to, in order.
 
         Raises:
             AudioError: they are no samples of sound.

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from finewhisper import __version__
 from finewhisper.errors import FinewhisperError, StorageError
-from finewhisper.server import docs, health, metrics, openai, upstream
+from finewhisper.server import docs, health, openai, prometheus, upstream
 from finewhisper.server.addresses import Addresses, Lenient
 from finewhisper.server.errors import ForeignHostError, ForeignOriginError, fault
 from finewhisper.server.hosts import Visitors
@@ -82,7 +82,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(health.routes(service))
     app.include_router(docs.routes())
     keys = Keys(service.config)
-    for router in (upstream.routes(service), openai.routes(service), job_routes(service, keys, jobs), metrics.routes(service.metrics)):
+    for router in (upstream.routes(service), openai.routes(service), job_routes(service, keys, jobs), prometheus.routes(service.metrics)):
         app.include_router(router, dependencies=keys.dependencies)
     visitors = Visitors(service.config, needs_key=keys.needed)
     connections = Connections(service, keys, visitors)

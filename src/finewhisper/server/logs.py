@@ -15,7 +15,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from finewhisper.server.metrics import Metrics
+from finewhisper.server.prometheus import Metrics
 
 #: The id of the request or socket that is being worked on; "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")

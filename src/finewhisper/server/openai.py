@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -18,7 +17,7 @@ from finewhisper.language import LANGUAGES, Language
 from finewhisper.server.errors import fault
 from finewhisper.server.limits import while_connected
 from finewhisper.server.schemas import DecodingOptions, form, refusals
-from finewhisper.server.service import Service, Wish
+from finewhisper.server.service import Service
 from finewhisper.server.streams import streamed
 from finewhisper.server.uploads import received
 from finewhisper.transcript import Segment, Task, Transcript, joint, written_language
@@ -43,9 +42,6 @@ class TranslationOptions(DecodingOptions):
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Above 0 the text is drawn by chance."""
 
-    def wish(self, task: Task) -> Wish:
-        return Wish(self.model, None, task, self.prompt, temperature=self.temperature, beam_size=self.beams, vad=self.vad)
-
 
 class TranscriptionOptions(TranslationOptions):
     """The fields of a transcription beside its recording."""
@@ -56,10 +52,6 @@ class TranscriptionOptions(TranslationOptions):
     """What verbose_json tells the times of: segments unless only words are named."""
     stream: bool = False
     """Send the text as it is heard, as server-sent events."""
-
-    def wish(self, task: Task) -> Wish:
-        words = "word" in self.timestamp_granularities
-        return replace(super().wish(task), language=self.language, word_timestamps=words)
 
 
 def routes(service: Service) -> APIRouter:
@@ -111,11 +103,11 @@ async def _heard(request: Request, service: Service, kind: type[TranslationOptio
         held.enter_context(service.place())
         upload = await held.enter_async_context(received(request, service.config, "file"))
         options = upload.options(kind)
-        wish = options.wish(task)
+        requested = options.requested(task=task)
         if isinstance(options, TranscriptionOptions) and options.stream:
-            parts = await held.enter_async_context(aclosing(service.parts(upload.path, wish)))
+            parts = await held.enter_async_context(aclosing(service.parts(upload.path, requested)))
             return await streamed(request, _events(parts, task), held, "text/event-stream", lambda error: _event(refusal(error)))
-        heard = await while_connected(request, service.transcript(upload.path, wish))
+        heard = await while_connected(request, service.transcript(upload.path, requested))
     return _FORMS[options.response_format](heard, options, task)
 
 

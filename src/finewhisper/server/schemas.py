@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finewhisper.transcript import DecodeOptions
+from finewhisper.server.service import RequestOptions
 
 #: A client may not ask for more: each costs as much as another request.
 MOST_BEAMS = 10
@@ -26,9 +27,16 @@ class DecodingOptions(FormOptions):
     vad: bool | None = None
     """Look for speech first and decode only that; where it is left out, as transcribe does without --vad."""
 
-    @property
-    def beams(self) -> int:
-        return self.beam_size or DecodeOptions.beam_size
+    def requested(self, **settled: Any) -> RequestOptions:
+        """What the fields ask the service for; fields that a form has not stay at their defaults.
+
+        Args:
+            settled: what the route itself decides.
+        """
+        names = type(self).model_fields.keys() & {field.name for field in fields(RequestOptions)}
+        given = {name: getattr(self, name) for name in names}
+        words = "word" in getattr(self, "timestamp_granularities", ())
+        return RequestOptions(**given | {"beam_size": self.beam_size or 1, "word_timestamps": words} | settled)
 
 
 def form(options: type[FormOptions], sound: str, *, in_address: bool = False) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the routes, live captions and jobs call: sound and a wish in, a transcript out.
+"""What the routes, live captions and jobs call: sound and options in, a transcript out.
 
 A request runs a :class:`finewhisper.transcription.transcriber.Transcriber` of its own in a thread with a share of the model's engine, so
 that the server says what the command line says. The event loop only waits.
@@ -24,11 +24,11 @@ from finewhisper.live.stream import DRAFT_MARGIN_S
 from finewhisper.model import ModelFolder
 from finewhisper.server.config import ServeConfig
 from finewhisper.server.errors import BusyError, ClientGoneError, ClosingError, TooLargeError
-from finewhisper.server.metrics import Metrics
 from finewhisper.server.models import Models
+from finewhisper.server.prometheus import Metrics
 from finewhisper.server.worker import SharedEngine, Worker
 from finewhisper.transcript import DecodeOptions, Task, Transcript
-from finewhisper.transcription.reels import Clip
+from finewhisper.transcription.chunks import Clip
 from finewhisper.transcription.transcriber import Progress, Transcriber
 from finewhisper.transcription.wording import Change, changed, changes
 from finewhisper.vocabulary import Vocabulary
@@ -38,7 +38,7 @@ Sound = Path | Waveform
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestOptions:
     """What a client wants to have heard, and how it is to be written."""
 
     model: str = ""  #: a name; "": the server's first model
@@ -135,16 +135,16 @@ class Service:
             self.running -= 1
             self._typical_s += 0.1 * (time.monotonic() - started_s - self._typical_s)
 
-    async def check(self, wish: Wish) -> None:
-        """Whether a wish can be fulfilled; loads its model. Raises: as :meth:`transcript` does, whatever the sound."""
+    async def check(self, requested: RequestOptions) -> None:
+        """Whether the options can be honoured; loads their model. Raises: as :meth:`transcript` does, whatever the sound."""
 
         def work() -> None:
-            with self._hearing(wish, _Request()):
+            with self._hearing(requested, _Request()):
                 pass
 
         await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def transcript(self, sound: Sound, wish: Wish, *, progress: Progress | None = None) -> Transcript:
+    async def transcript(self, sound: Sound, requested: RequestOptions, *, progress: Progress | None = None) -> Transcript:
         """All that was heard. When the awaiting task is cancelled, the work is dropped.
 
         Args:
@@ -153,7 +153,7 @@ class Service:
         Raises:
             AudioError: the sound cannot be decoded; the file's name is not in the message.
             TooLargeError: it lasts longer than the server takes.
-            UsageError, UnsupportedError: the model cannot do what the wish asks for, or there is no such language.
+            UsageError, UnsupportedError: the model cannot do what is asked for, or there is no such language.
             UnknownModelError: there is no such model.
             ClosingError: the server shut down meanwhile.
             MemoryLimitError: memory does not hold one window.
@@ -162,16 +162,16 @@ class Service:
         told = None if progress is None else _in_loop(loop, progress)
 
         def work() -> Transcript:
-            with self._hearing(wish, request) as transcriber, _without_name(sound):
+            with self._hearing(requested, request) as transcriber, _without_name(sound):
                 heard = transcriber.transcribe(self._clip(sound, request), progress=told)
-                return changed(request.noticed(heard), wish.wording)
+                return changed(request.noticed(heard), requested.wording)
 
         try:
             return await loop.run_in_executor(self._pool, work)
         finally:
             request.cancel()
 
-    async def parts(self, sound: Sound, wish: Wish, *, progress: Progress | None = None) -> AsyncGenerator[Transcript, None]:
+    async def parts(self, sound: Sound, requested: RequestOptions, *, progress: Progress | None = None) -> AsyncGenerator[Transcript, None]:
         """What was heard in stretch after stretch of a recording, as soon as it is known; joined, it is :meth:`transcript`'s.
 
         The language and its probability are in every part that follows the first words, and ``duration_s`` is how much of the recording
@@ -186,9 +186,9 @@ class Service:
 
         def work() -> None:
             try:
-                with self._hearing(wish, request) as transcriber, _without_name(sound):
+                with self._hearing(requested, request) as transcriber, _without_name(sound):
                     for part in transcriber.parts(self._clip(sound, request), progress=told):
-                        loop.call_soon_threadsafe(found.put_nowait, changed(request.noticed(part), wish.wording))
+                        loop.call_soon_threadsafe(found.put_nowait, changed(request.noticed(part), requested.wording))
             finally:
                 loop.call_soon_threadsafe(found.put_nowait, None)
 
@@ -218,33 +218,33 @@ class Service:
         return Worker(engine, config.batch_size, lambda batch: self.metrics.decoded(len(batch), sum(map(len, batch)) / SAMPLE_RATE))
 
     @contextmanager
-    def _hearing(self, wish: Wish, request: _Request) -> Iterator[Transcriber]:
+    def _hearing(self, requested: RequestOptions, request: _Request) -> Iterator[Transcriber]:
         """A transcriber for one request, in the request's thread."""
-        with self.models.use(wish.model) as (folder, worker):
-            share = worker.share(urgent=wish.urgent)
+        with self.models.use(requested.model) as (folder, worker):
+            share = worker.share(urgent=requested.urgent)
             request.holds(share)
-            options = self._options(wish, folder, share.vocabulary)
-            yield Transcriber(share, options, vad=wish.vad)
+            options = self._options(requested, folder, share.vocabulary)
+            yield Transcriber(share, options, vad=requested.vad)
 
-    def _options(self, wish: Wish, folder: ModelFolder, vocabulary: Vocabulary) -> DecodeOptions:
+    def _options(self, requested: RequestOptions, folder: ModelFolder, vocabulary: Vocabulary) -> DecodeOptions:
         """What to decode. Raises: UsageError, before anything is decoded."""
-        named = wish.language if vocabulary.multilingual or not wish.language_is_default else None
+        named = requested.language if vocabulary.multilingual or not requested.language_is_default else None
         language = spoken_language(named)
         timestamps = folder.card.timestamps is not False
         if language is not None or not vocabulary.multilingual:
-            vocabulary.prompt(language or "en", wish.task, timestamps=timestamps)  # knows what the model cannot do
+            vocabulary.prompt(language or "en", requested.task, timestamps=timestamps)  # knows what the model cannot do
         return DecodeOptions(
             language=language,
-            task=wish.task,
+            task=requested.task,
             timestamps=timestamps,
-            beam_size=wish.beam_size,
+            beam_size=requested.beam_size,
             batch_size=self.config.batch_size,
-            prompt=wish.prompt,
-            hotwords=wish.hotwords,
-            word_timestamps=wish.word_timestamps,
-            temperature=wish.temperature,
-            margin_s=DRAFT_MARGIN_S if wish.draft else None,
-            fallback=() if wish.draft else DecodeOptions.fallback,
+            prompt=requested.prompt,
+            hotwords=requested.hotwords,
+            word_timestamps=requested.word_timestamps,
+            temperature=requested.temperature,
+            margin_s=DRAFT_MARGIN_S if requested.draft else None,
+            fallback=() if requested.draft else DecodeOptions.fallback,
         )
 
     def _clip(self, sound: Sound, request: _Request) -> Clip:

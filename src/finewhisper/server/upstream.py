@@ -14,7 +14,7 @@ from finewhisper.language import Language
 from finewhisper.server.errors import fault
 from finewhisper.server.limits import while_connected
 from finewhisper.server.schemas import DecodingOptions, form, refusals
-from finewhisper.server.service import Service, Wish
+from finewhisper.server.service import RequestOptions, Service
 from finewhisper.server.streams import streamed
 from finewhisper.server.uploads import received
 from finewhisper.transcript import Segment, Task, Transcript
@@ -35,18 +35,8 @@ class UpstreamOptions(DecodingOptions):
     model: str = ""
     """A model's name, where the server has several."""
 
-    def wish(self) -> Wish:
-        named = "language" in self.model_fields_set
-        return Wish(
-            self.model,
-            self.language,
-            self.task,
-            beam_size=self.beams,
-            vad=self.vad,
-            to_simple=self.to_simple,
-            remove_pun=self.remove_pun,
-            language_is_default=not named,
-        )
+    def requested(self, **settled: Any) -> RequestOptions:
+        return super().requested(language_is_default="language" not in self.model_fields_set, **settled)
 
 
 def routes(service: Service) -> APIRouter:
@@ -59,8 +49,8 @@ def routes(service: Service) -> APIRouter:
     async def recognition(request: Request) -> dict[str, Any]:
         with service.place():
             async with received(request, service.config, "audio") as upload:
-                wish = upload.options(UpstreamOptions).wish()
-                heard = await while_connected(request, service.transcript(upload.path, wish))
+                requested = upload.options(UpstreamOptions).requested()
+                heard = await while_connected(request, service.transcript(upload.path, requested))
         return {"results": [_result(segment) for segment in heard.segments], "text": heard.text, "code": 0} | noticed(heard)
 
     @router.post(
@@ -75,8 +65,8 @@ def routes(service: Service) -> APIRouter:
         async with AsyncExitStack() as held:
             held.enter_context(service.place())
             upload = await held.enter_async_context(received(request, service.config, "audio"))
-            wish = upload.options(UpstreamOptions).wish()
-            parts = await held.enter_async_context(aclosing(service.parts(upload.path, wish)))
+            requested = upload.options(UpstreamOptions).requested()
+            parts = await held.enter_async_context(aclosing(service.parts(upload.path, requested)))
             return await streamed(request, _lines(parts), held, "application/octet-stream", lambda error: _line(refusal(error)))
 
     return router

@@ -4,7 +4,7 @@ Padding is the price of batching: AISHELL's clips last 4.5 s and cost 30 s when 
 context is the longest clip and a random margin. A share of the batches are full 30 s windows, because a model that never meets them
 becomes weaker in tools that pad. Their silence is condensed (:mod:`finewhisper.whisper`) into about thirty positions, so that such a
 window costs a clip's length and two thirds of a second more. Some full windows hold several clips of one speaker, one after the other, up
-to a length that is drawn by lot: they keep long windows, and the times in them, alive.
+to a length that is drawn at random: they keep long windows, and the times in them, alive.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class LengthBatches(Sampler[list[Window]]):
         return batches, rest
 
     def _turns(self, queues: dict[Hashable, list[int]], rng: random.Random) -> Iterator[list[int]]:
-        """Whose window comes next: speakers by lot, as often as they have clips, until all are taken."""
+        """Whose window comes next: speakers at random, as often as they have clips, until all are taken."""
         rows = list(range(len(self.clips)))
         rng.shuffle(rows)
         return (queue for row in rows if (queue := queues[self.clips[row].speaker]))
@@ -192,7 +192,7 @@ class LengthBatches(Sampler[list[Window]]):
         return [Window(rows, frames, rng.getrandbits(32), silence) for rows in members]
 
     def _silent(self, windows: Sequence[Window], rng: random.Random) -> list[Window]:
-        """Windows in which nobody speaks, of the context of these, chosen by lot in their share."""
+        """Windows in which nobody speaks, of the context of these, chosen at random in their share."""
         share = self.plan.no_speech_share
         count = math.floor(len(windows) * share / (1 - share) + rng.random()) if share else 0
         return [windows[0]._replace(rows=(), seed=rng.getrandbits(32)) for _ in range(count)]
@@ -201,7 +201,7 @@ class LengthBatches(Sampler[list[Window]]):
 def silence_blocks(heard: int, rng: random.Random) -> tuple[int, ...]:
     """Widths of blocks that stand for the silence from position ``heard`` to the end of a full window.
 
-    They are narrow beside the speech, where the encoder looks most, and grow to dozens of positions; how fast is drawn by lot, so that a
+    They are narrow beside the speech, where the encoder looks most, and grow to dozens of positions; how fast is drawn at random, so that a
     model cannot learn to expect certain widths. The last position of a window is always its own: it has another value.
     """
     left = WINDOW_POSITIONS - heard - 1

@@ -22,7 +22,7 @@ from finewhisper.progress import note
 from finewhisper.training import processes
 from finewhisper.training.batches import BatchPlan, Clip, LengthBatches
 from finewhisper.training.config import FinetuneConfig
-from finewhisper.training.guards import is_out_of_memory, smaller
+from finewhisper.training.loss_guard import is_out_of_memory, smaller
 from finewhisper.training.memory import Demand, Footprint, Load, converted_bytes
 from finewhisper.vocabulary import IGNORED
 from finewhisper.whisper import LengthAwareWhisper

@@ -39,7 +39,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Labeller:
-    """Labels windows, each in a style that is drawn by lot with the shares given.
+    """Labels windows, each in a style that is drawn at random with the shares given.
 
     Times are known where lines have ``sentences``, and at the joints of windows that hold several clips.
     """

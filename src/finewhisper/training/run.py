@@ -18,9 +18,9 @@ from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.consistency import require_consistent
 from finewhisper.training.corpus import Unusable, clips_of, kept_sets, look, usable
 from finewhisper.training.dataset import SpeechDataset
-from finewhisper.training.guards import Guard
 from finewhisper.training.interpolation import Line
 from finewhisper.training.labels import Labeller
+from finewhisper.training.loss_guard import Guard
 from finewhisper.training.scoring import Scores
 from finewhisper.training.sweep import Sweep
 from finewhisper.training.trainer import Checkpoints, EpochOrder, FreeMemory, Patience, ProgressBar, SpeechTrainer, tensorboard

@@ -22,7 +22,7 @@ from finewhisper.training.augment.masks import Masking
 from finewhisper.training.batches import LengthBatches
 from finewhisper.training.corpus import Unusable
 from finewhisper.training.dataset import SpeechDataset
-from finewhisper.training.guards import Guard
+from finewhisper.training.loss_guard import Guard
 from finewhisper.training.processes import Share, collate_share, is_first, wait
 from finewhisper.training.scoring import Scores
 

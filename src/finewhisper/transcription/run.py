@@ -24,9 +24,9 @@ from finewhisper.progress import bar, in_threads, note
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.transcript.cues import Layout
 from finewhisper.transcript.writers import WRITERS
+from finewhisper.transcription.chunks import Clip
 from finewhisper.transcription.config import TranscribeConfig
 from finewhisper.transcription.files import STANDARD_INPUT, Recording, destinations, find, unwritable
-from finewhisper.transcription.reels import Clip
 from finewhisper.transcription.speakers import together
 from finewhisper.transcription.transcriber import Transcriber
 from finewhisper.transcription.wording import changed, changes

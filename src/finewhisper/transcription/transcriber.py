@@ -17,10 +17,10 @@ from typing import NamedTuple
 from finewhisper.audio import SAMPLE_RATE, WINDOW_FRAMES, WINDOW_S, Seconds, Waveform
 from finewhisper.language import spoken_language
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.transcription import guards
+from finewhisper.transcription import loops
+from finewhisper.transcription.chunks import Chunk, Clip, SlidingReader, Window, chunks
 from finewhisper.transcription.finishing import Finishing
 from finewhisper.transcription.listener import Listener, by_halves, windows_together
-from finewhisper.transcription.reels import Clip, Reel, Tape, Window, reels
 from finewhisper.transcription.sequential import settled
 from finewhisper.transcription.vad import Span
 from finewhisper.transcription.windows import LEAST_S, LONGEST_S, LONGEST_TRIMMED_S, LONGEST_UNTAUGHT_S, left_over
@@ -56,7 +56,7 @@ class _Recording:
         return self.read and not self.open_windows
 
 
-class _Way(NamedTuple):
+class _Retry(NamedTuple):
     """How a window is decoded, in 30 s, whose text looped before."""
 
     temperature: float
@@ -70,9 +70,9 @@ class _Job:
     window: Window
     covered_s: Seconds = 0.0  #: what it adds to the progress: its own length and the silence before it
     previous: str = ""  #: what was said before it, where windows are decoded in turn
-    way: _Way | None = None  #: how it is decoded again; None: for the first time, as the options say
+    retry: _Retry | None = None  #: how it is decoded again; None: for the first time, as the options say
     tried: tuple[Transcript, ...] = ()  #: what was heard in it so far
-    crept: bool = False  #: it follows a window of which the model wrote next to nothing
+    barely_moved: bool = False  #: it follows a window of which the model wrote next to nothing
 
     @property
     def waveform(self) -> Waveform:
@@ -134,8 +134,8 @@ class Transcriber:
             if self.sequential:
                 for _ in self._in_turn(waiting[-1], clip, progress):
                     pass
-            for reel in [] if self.sequential else reels(clip, self.vad, self._longest_s):
-                jobs += self._jobs(waiting[-1], reel)
+            for chunk in [] if self.sequential else chunks(clip, self.vad, self._longest_s):
+                jobs += self._jobs(waiting[-1], chunk)
                 if sum(job.duration_s for job in jobs) >= limit_s:
                     self._decode(jobs, progress)
                     jobs = []
@@ -167,8 +167,8 @@ class Transcriber:
         """Decode a recording stretch after stretch, each twice as long as the one before until batches are full."""
         most_s = self.options.batch_size * WINDOW_S
         stretch_s: Seconds = WINDOW_S
-        for reel in reels(clip, self.vad, self._longest_s):
-            jobs = self._jobs(recording, reel)
+        for chunk in chunks(clip, self.vad, self._longest_s):
+            jobs = self._jobs(recording, chunk)
             while jobs:
                 ends_s = itertools.accumulate(job.duration_s for job in jobs)
                 count = max(sum(end_s <= stretch_s for end_s in ends_s), 1)
@@ -185,15 +185,15 @@ class Transcriber:
         context = self.engine.context
         return LONGEST_S if context.padded else LONGEST_TRIMMED_S if context.trimmed else LONGEST_UNTAUGHT_S
 
-    def _jobs(self, recording: _Recording, reel: Reel) -> list[_Job]:
-        """The windows of a reel; the language of a long recording is settled with its first ones."""
-        ends = [recording.samples, *(window.end for window in reel.windows)]
+    def _jobs(self, recording: _Recording, chunk: Chunk) -> list[_Job]:
+        """The windows of a chunk; the language of a long recording is settled with its first ones."""
+        ends = [recording.samples, *(window.end for window in chunk.windows)]
         jobs = [
-            _Job(recording, window, (end - start) / SAMPLE_RATE) for window, start, end in zip(reel.windows, ends, ends[1:], strict=False)
+            _Job(recording, window, (end - start) / SAMPLE_RATE) for window, start, end in zip(chunk.windows, ends, ends[1:], strict=False)
         ]
-        recording.samples, recording.read = (reel.end if reel.last else ends[-1]), reel.last
+        recording.samples, recording.read = (chunk.end if chunk.last else ends[-1]), chunk.last
         recording.open_windows += len(jobs)
-        if recording.language is None and (len(jobs) > 1 or not reel.last) and jobs:
+        if recording.language is None and (len(jobs) > 1 or not chunk.last) and jobs:
             recording.language, recording.probability = self._detect([job.window for job in jobs])
         return jobs
 
@@ -219,7 +219,7 @@ class Transcriber:
                     if again := self._again(job, transcript):
                         left.append(again)
                         continue
-                    left += self._heard(job, guards.best((*job.tried, transcript)))
+                    left += self._heard(job, loops.best((*job.tried, transcript)))
                     _advance(job.recording, job.covered_s, progress)
             jobs = left
 
@@ -242,19 +242,19 @@ class Transcriber:
 
     def _again(self, job: _Job, heard: Transcript) -> _Job | None:
         """The window to be decoded once more, if its text loops: in 30 s where it had less, then by one temperature after the other."""
-        if not (self.options.fallback and guards.loops(heard)):
+        if not (self.options.fallback and loops.loops(heard)):
             return None
-        ways = [_Way(temperature) for temperature in self.options.fallback]
+        retries = [_Retry(temperature) for temperature in self.options.fallback]
         if self._frames(job.waveform) < WINDOW_FRAMES:
-            ways.insert(0, _Way(self.options.temperature))
+            retries.insert(0, _Retry(self.options.temperature))
         tried = (*job.tried, heard)
-        return replace(job, way=ways[len(tried) - 1], tried=tried) if len(tried) <= len(ways) else None
+        return replace(job, retry=retries[len(tried) - 1], tried=tried) if len(tried) <= len(retries) else None
 
-    def _frames(self, waveform: Waveform, way: _Way | None = None) -> int:
-        return self.engine.frames(waveform, self._options(way))
+    def _frames(self, waveform: Waveform, retry: _Retry | None = None) -> int:
+        return self.engine.frames(waveform, self._options(retry))
 
-    def _options(self, way: _Way | None) -> DecodeOptions:
-        return self.options if way is None else replace(self.options, temperature=way.temperature, full_windows=True)
+    def _options(self, retry: _Retry | None) -> DecodeOptions:
+        return self.options if retry is None else replace(self.options, temperature=retry.temperature, full_windows=True)
 
     def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
@@ -265,7 +265,7 @@ class Transcriber:
 
     def _together(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         options = replace(
-            self._options(batch[0].way),
+            self._options(batch[0].retry),
             language=language,
             prompt=f"{self.options.prompt} {batch[0].previous}".strip(),
             batch_size=len(batch),
@@ -279,22 +279,22 @@ class Transcriber:
         recording.open_windows -= 1
         if not (self.options.timestamps and transcript.segments):
             return []
-        crept = transcript.segments[-1].end_s <= LEAST_S
-        if crept and job.crept:  # a second time: it would go on so to the end, in dozens of windows
+        barely_moved = transcript.segments[-1].end_s <= LEAST_S
+        if barely_moved and job.barely_moved:  # a second time: it would go on so to the end, in dozens of windows
             return []
         spans = left_over(job.waveform, Span(0, len(job.waveform)), transcript.segments[-1].end_s)
         recording.open_windows += len(spans)
         recording.language = recording.language or transcript.language
-        return [_Job(recording, job.window.part(span), crept=crept) for span in spans]
+        return [_Job(recording, job.window.part(span), barely_moved=barely_moved) for span in spans]
 
     def _batches(self, jobs: list[_Job]) -> Iterator[tuple[list[_Job], str | None]]:
         """Windows of one language and of like length together, the longest first, so that memory runs out at once or not at all.
 
         No batch is more than one worker's share of them all.
         """
-        groups: dict[tuple[str | None, int, _Way | None], list[_Job]] = {}
+        groups: dict[tuple[str | None, int, _Retry | None], list[_Job]] = {}
         for job in jobs:
-            groups.setdefault((job.recording.language, self._frames(job.waveform, job.way), job.way), []).append(job)
+            groups.setdefault((job.recording.language, self._frames(job.waveform, job.retry), job.retry), []).append(job)
         share = sum(frames * len(group) for (_, frames, _), group in groups.items()) / self.engine.workers
         for (language, frames, _), group in sorted(groups.items(), key=lambda item: -item[0][1]):
             group.sort(key=lambda job: -job.duration_s)
@@ -306,16 +306,16 @@ class Transcriber:
 
     def _in_turn(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
         """Decode a recording window after window, as OpenAI's own program does (Radford et al. 2022, section 3.8)."""
-        tape, start = Tape(clip), 0
-        while len((window := tape.window(start)).waveform):
+        reader, start = SlidingReader(clip), 0
+        while len((window := reader.window(start)).waveform):
             if recording.language is None:
                 recording.language, recording.probability = self._detect([window])
             said = " ".join(segment.text for _, transcript in recording.heard[-_REMEMBERED:] for segment in transcript.segments)
-            previous = "" if guards.repeats(said) else said  # or the loop would go on
+            previous = "" if loops.repeats(said) else said  # or the loop would go on
             job = _Job(recording, window, previous=previous)
             while again := self._again(job, transcript := self._run([job], recording.language)[0]):
                 job = again
-            heard, seconds = settled(guards.best((*job.tried, transcript)), window.waveform)
+            heard, seconds = settled(loops.best((*job.tried, transcript)), window.waveform)
             recording.heard.append((start, heard))
             _advance(recording, seconds, progress)
             start += max(round(seconds * SAMPLE_RATE), 1)

@@ -18,7 +18,7 @@ from finewhisper.audio import TIMESTAMP_STEP_S, WINDOW_FRAMES
 from finewhisper.cli import main
 from finewhisper.conversion.config import ConvertConfig
 from finewhisper.conversion.run import run as convert
-from finewhisper.engines.words import path_starts
+from finewhisper.engines.word_times import path_starts
 from finewhisper.errors import ManifestError
 from finewhisper.features import log_mel, pad_samples
 from finewhisper.generation import known_alignment_heads

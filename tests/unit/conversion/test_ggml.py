@@ -26,7 +26,7 @@ from finewhisper.outputs import RECORD
 from finewhisper.transcript import DecodeOptions
 
 Make = Callable[..., Path]
-COMPANIONS = ("generation_config.json", "preprocessor_config.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer.json")
+AUXILIARY_FILES = ("generation_config.json", "preprocessor_config.json", "vocab.json", "merges.txt", "added_tokens.json", "tokenizer.json")
 
 
 def to_gg(source: Path, target: Path, quantization: str = "f16") -> ModelFolder:
@@ -103,7 +103,7 @@ def test_there_and_back_is_bit_for_bit_the_same(make_random: Make, tmp_path: Pat
         np.testing.assert_array_equal(values, after[name], err_msg=name)
     old, new = (json.loads((folder / "config.json").read_text()) for folder in (source, back))
     assert {name: old[name] for name in new} == new
-    for name in COMPANIONS:
+    for name in AUXILIARY_FILES:
         assert (source / name).read_bytes() == (back / name).read_bytes(), name
 
 

@@ -265,18 +265,20 @@ def test_empty_values_in_an_address_are_not_given(client: TestClient):
 def test_beams_and_voice_activity_are_fields_of_every_form(
     client: TestClient, engine: Fake, wav: bytes, address: str, monkeypatch: pytest.MonkeyPatch
 ):
-    wished = []
+    asked = []
     hearing = Service._hearing
-    monkeypatch.setattr(Service, "_hearing", lambda self, wish, request: (wished.append(wish), hearing(self, wish, request))[1])
+    monkeypatch.setattr(
+        Service, "_hearing", lambda self, requested, request: (asked.append(requested), hearing(self, requested, request))[1]
+    )
     sound = FORMS[address][0]
     for fields, expected in (({}, (1, None)), ({"beam_size": "3", "vad": "true"}, (3, True)), ({"vad": "0"}, (1, False))):
-        wished.clear()
+        asked.clear()
         answer = client.post(address, files={sound: wav}, data=fields)
         assert answer.status_code in {200, 202}, answer.text
         if address == "/v1/jobs":
             while client.get(f"/v1/jobs/{answer.json()['id']}").json()["state"] in {"queued", "running"}:
                 pass
-        assert [(wish.beam_size, wish.vad) for wish in wished] == [expected]
+        assert [(requested.beam_size, requested.vad) for requested in asked] == [expected]
     for value in ("0", "11", "-1", "many", "1e9", "9" * 5000):
         assert client.post(address, files={sound: wav}, data={"beam_size": value}).status_code == 400
     assert client.post(address, files={sound: wav}, data={"vad": "perhaps"}).status_code == 400

@@ -1,4 +1,4 @@
-"""Sound and a wish in, a transcript out: the same as the command line's, within limits, for many at once."""
+"""Sound and a requested in, a transcript out: the same as the command line's, within limits, for many at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from finewhisper.errors import AudioError, UsageError
 from finewhisper.model import ModelFolder
 from finewhisper.server.config import ServeConfig
 from finewhisper.server.errors import BusyError, ClosingError, TooLargeError, UnknownModelError
-from finewhisper.server.service import Service, Wish
+from finewhisper.server.service import RequestOptions, Service
 from finewhisper.transcription.transcriber import Transcriber
 
 pytestmark = pytest.mark.real
@@ -45,8 +45,8 @@ def test_what_is_served_is_what_is_measured(tiny_en_ct2_model: Path, jfk: Path):
     async def serve() -> None:
         async with serving(tiny_en_ct2_model) as service:
             covered: list[float] = []
-            heard = await service.transcript(jfk, Wish(), progress=covered.append)
-            parts = [part async for part in service.parts(jfk, Wish(remove_pun=True))]
+            heard = await service.transcript(jfk, RequestOptions(), progress=covered.append)
+            parts = [part async for part in service.parts(jfk, RequestOptions(remove_pun=True))]
             engine = load_engine(ModelFolder.open(tiny_en_ct2_model), device="auto", threads=1)
             assert heard == Transcriber(engine).transcribe(audio.read(jfk))
             assert sum(covered) == pytest.approx(heard.duration_s)
@@ -61,7 +61,7 @@ def test_requests_are_heard_together(quick_model: Path, data: Path):
 
     async def serve() -> None:
         async with serving(quick_model) as service:
-            heard = await asyncio.gather(*[service.transcript(clip, Wish()) for _ in range(12)])
+            heard = await asyncio.gather(*[service.transcript(clip, RequestOptions()) for _ in range(12)])
             assert len({transcript.text for transcript in heard}) == 1
             samples = {sample.name: sample.value for metric in service.metrics.registry.collect() for sample in metric.samples}
             assert samples["finewhisper_batch_windows_sum"] == 12
@@ -72,21 +72,21 @@ def test_requests_are_heard_together(quick_model: Path, data: Path):
 
 
 @pytest.mark.parametrize(
-    ("wish", "error", "words"),
+    ("requested", "error", "words"),
     [
-        (Wish(model="large"), UnknownModelError, "choose one of quick"),
-        (Wish(language="klingon"), UsageError, "klingon"),
-        (Wish(language="zh"), UsageError, "English"),
-        (Wish(task="translate"), UsageError, "multilingual"),
+        (RequestOptions(model="large"), UnknownModelError, "choose one of quick"),
+        (RequestOptions(language="klingon"), UsageError, "klingon"),
+        (RequestOptions(language="zh"), UsageError, "English"),
+        (RequestOptions(task="translate"), UsageError, "multilingual"),
     ],
 )
-def test_a_wish_that_cannot_be_granted(quick_model: Path, jfk: Path, wish: Wish, error: type[Exception], words: str):
+def test_a_wish_that_cannot_be_granted(quick_model: Path, jfk: Path, requested: RequestOptions, error: type[Exception], words: str):
     async def serve() -> None:
         async with serving(quick_model) as service:
             with pytest.raises(error, match=words):
-                await service.transcript(jfk, wish)
+                await service.transcript(jfk, requested)
             with pytest.raises(error, match=words):
-                await anext(service.parts(jfk, wish))
+                await anext(service.parts(jfk, requested))
 
     asyncio.run(serve())
 
@@ -94,7 +94,7 @@ def test_a_wish_that_cannot_be_granted(quick_model: Path, jfk: Path, wish: Wish,
 def test_a_language_that_nobody_named_does_not_disturb_an_english_model(quick_model: Path, jfk: Path):
     async def serve() -> None:
         async with serving(quick_model) as service:
-            heard = await service.transcript(jfk, Wish(language="zh", language_is_default=True))
+            heard = await service.transcript(jfk, RequestOptions(language="zh", language_is_default=True))
             assert heard.language == "en"
 
     asyncio.run(serve())
@@ -109,13 +109,13 @@ def test_sound_that_is_none_or_too_long(quick_model: Path, tmp_path: Path):
     async def serve() -> None:
         async with serving(quick_model, max_duration=60.0) as service:
             with pytest.raises(AudioError, match="audio: cannot be decoded") as refused:
-                await service.transcript(tmp_path / "text", Wish())
+                await service.transcript(tmp_path / "text", RequestOptions())
             assert str(refused.value).startswith("audio: ")
             assert str(tmp_path) not in str(refused.value)
             with pytest.raises(TooLargeError, match="60 s"):
-                await service.transcript(tmp_path / "bomb", Wish())
+                await service.transcript(tmp_path / "bomb", RequestOptions())
             with pytest.raises(TooLargeError, match="60 s"):
-                await service.transcript(np.zeros(16_000 * 61, np.float32), Wish())
+                await service.transcript(np.zeros(16_000 * 61, np.float32), RequestOptions())
 
     asyncio.run(serve())
 
@@ -142,12 +142,12 @@ def test_a_request_that_is_given_up_leaves_nothing_behind(tiny_en_ct2_model: Pat
     async def serve() -> None:
         async with serving(tiny_en_ct2_model) as service:
             await service.load()
-            waiting = asyncio.create_task(service.transcript(long, Wish()))
+            waiting = asyncio.create_task(service.transcript(long, RequestOptions()))
             await until(lambda: service.models._places["ctranslate2-tiny.en"].users > 0)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            async with aclosing(service.parts(long, Wish())) as parts:
+            async with aclosing(service.parts(long, RequestOptions())) as parts:
                 await anext(parts)
             await until(lambda: service.models._places["ctranslate2-tiny.en"].users == 0)
             assert service.models.waiting == 0
@@ -163,12 +163,12 @@ def test_models_come_when_asked_for_and_go_when_idle(quick_model: Path, tiny_en_
             await service.load()
             assert service.ready
             assert service.models.loaded == ("first",)
-            await service.transcript(np.zeros(16_000, np.float32), Wish(model="second"))
+            await service.transcript(np.zeros(16_000, np.float32), RequestOptions(model="second"))
             assert service.models.loaded == ("first", "second")
             with service.models.use("first"):
                 assert service.models.unload_idle(0.0) == ["second"]
             assert service.models.unload_idle(60.0) == []
             assert service.models.resolve("whisper-1") == "first"
-            assert (await service.transcript(np.zeros(16_000, np.float32), Wish(model="second"))).duration_s == 1.0
+            assert (await service.transcript(np.zeros(16_000, np.float32), RequestOptions(model="second"))).duration_s == 1.0
 
     asyncio.run(serve())

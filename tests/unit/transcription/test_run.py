@@ -22,10 +22,10 @@ from finewhisper import audio
 from finewhisper.audio import Waveform, soundfiles
 from finewhisper.cli import main
 from finewhisper.errors import AudioError, DiskFullError, StorageError, UsageError
-from finewhisper.transcription import reels
+from finewhisper.transcription import chunks
 from finewhisper.transcription import run as module
 from finewhisper.transcription.config import TranscribeConfig
-from finewhisper.transcription.guards import repeats
+from finewhisper.transcription.loops import repeats
 from finewhisper.transcription.run import run
 
 pytestmark = pytest.mark.real
@@ -133,7 +133,7 @@ def test_memory_does_not_grow_with_a_recording(
 ):
     """Ten minutes, mostly silent, in pieces of half a minute; three hours take the same way in pieces of ten minutes."""
     monkeypatch.setattr(module, "_LONG_S", 30.0)
-    monkeypatch.setattr(reels, "_REEL_S", 30.0)
+    monkeypatch.setattr(chunks, "_CHUNK_S", 30.0)
     monkeypatch.setattr(soundfiles, "BLOCK_S", 10.0)
     speech = audio.read(talks / "whole.mp3")[: 16_000 * 11]
     silence = np.zeros(16_000 * 289, np.float32)

@@ -22,9 +22,9 @@ from finewhisper.model import Context, ModelFolder
 from finewhisper.scoring.scores import error_rate
 from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.transcription import reels
+from finewhisper.transcription import chunks
 from finewhisper.transcription import transcriber as module
-from finewhisper.transcription.guards import repeats
+from finewhisper.transcription.loops import repeats
 from finewhisper.transcription.transcriber import Transcriber
 
 pytestmark = pytest.mark.real
@@ -426,7 +426,7 @@ def test_where_memory_does_not_hold_one_window_the_message_says_what_to_do(quick
 
 
 def test_a_recording_in_pieces_is_heard_like_the_whole(engine: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reels, "_REEL_S", 40.0)
+    monkeypatch.setattr(chunks, "_CHUNK_S", 40.0)
     waveform, _ = longform(data, "bush_election_day", 90.0)
     covered: list[float] = []
     pieces = (waveform[first : first + 100_000] for first in range(0, len(waveform), 100_000))

@@ -13,7 +13,6 @@ from finewhisper.language import Language
 from finewhisper.server.jobs.results import restored
 from finewhisper.server.jobs.store import Job
 from finewhisper.server.schemas import DecodingOptions
-from finewhisper.server.service import Wish
 from finewhisper.transcript import Task
 from finewhisper.transcript.cues import Layout
 from finewhisper.transcript.writers import WRITERS
@@ -48,20 +47,6 @@ class JobOptions(DecodingOptions):
     @classmethod
     def _named(cls, webhook: str | None) -> str | None:
         return webhook or None
-
-    def wish(self) -> Wish:
-        return Wish(
-            self.model,
-            self.language,
-            self.task,
-            self.prompt,
-            temperature=self.temperature,
-            beam_size=self.beams,
-            vad=self.vad,
-            word_timestamps="word" in self.timestamp_granularities,
-            to_simple=self.to_simple,
-            remove_pun=self.remove_pun,
-        )
 
 
 def shown(job: Job) -> dict[str, Any]:

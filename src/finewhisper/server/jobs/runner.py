@@ -137,9 +137,9 @@ class Runner:
         """Work on a job until it is over."""
         recording = self.store.recording(job.id)
         try:
-            wish = JobOptions.model_validate(job.options).wish()
+            requested = JobOptions.model_validate(job.options).requested()
             length_s = await asyncio.to_thread(_duration, recording)
-            heard = await self._service.transcript(recording, wish, progress=self._reports(job.id, length_s))
+            heard = await self._service.transcript(recording, requested, progress=self._reports(job.id, length_s))
         except ClosingError:
             await _patiently(self.store.hand_back, job.id)
             return

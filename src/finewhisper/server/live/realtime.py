@@ -19,9 +19,9 @@ from finewhisper.live.session import Event, Final, Partial, Session, SpeechStart
 from finewhisper.server.errors import ClientGoneError, UnknownModelError, fault
 from finewhisper.server.live.connections import NORMAL, Connections, Messages, closing_code
 from finewhisper.server.live.conversation import Conversation
-from finewhisper.server.live.ear import Ear
+from finewhisper.server.live.decoders import decoder
+from finewhisper.server.live.decoding import SessionDecoder
 from finewhisper.server.live.realtime_settings import RATE, Input
-from finewhisper.server.live.sound import decoder
 from finewhisper.server.logs import request_id
 
 _log = logging.getLogger(__name__)
@@ -64,10 +64,10 @@ class _Client:
         self._id = f"sess_{request_id.get()}"
         self._beta = "realtime=v1" in socket.headers.get("openai-beta", "")
         self._input = Input()
-        self._ear = Ear(connections.service, self._input.wish(self._model))
+        self._decoder = SessionDecoder(connections.service, self._input.requested(self._model))
         self._sounds = decoder("pcm_s16le", RATE)
         self._told = Teller(turns=True, beta=self._beta)
-        self._conversation = Conversation(self._session(), self._ear.hear, self._send, connections.config)
+        self._conversation = Conversation(self._session(), self._decoder.hear, self._send, connections.config)
 
     async def serve(self) -> None:
         """Until the client goes away, or the server ends and all sound was heard."""
@@ -115,15 +115,15 @@ class _Client:
     async def _update(self, request: dict[str, Any]) -> None:
         beta = request["type"] == "transcription_session.update"
         changed = self._input.changed(request.get("session", {}), beta=beta)
-        wish = changed.wish(self._model)
-        wish = replace(wish, model=self._connections.service.models.resolve(_known(self._connections, wish.model)))
-        await self._connections.service.check(wish)  # else what it cannot do would end the session, when somebody speaks
+        requested = changed.requested(self._model)
+        requested = replace(requested, model=self._connections.service.models.resolve(_known(self._connections, requested.model)))
+        await self._connections.service.check(requested)  # else what it cannot do would end the session, when somebody speaks
         turns_differ = changed.turn_detection != self._input.turn_detection
         if turns_differ:  # what was said before the change is an utterance of its own
             await self._conversation.tell(self._conversation.session.commit())
         self._beta = self._beta or beta
         self._input = changed
-        self._ear.ask(wish)
+        self._decoder.ask(requested)
         self._told.turns, self._told.beta = changed.turn_detection is not None, self._beta
         if turns_differ:
             self._conversation.session.listen(**self._listening())

@@ -13,7 +13,7 @@ from finewhisper.audio import Seconds
 from finewhisper.errors import UsageError
 from finewhisper.language import Language
 from finewhisper.server.live.config import LiveConfig
-from finewhisper.server.service import Wish
+from finewhisper.server.service import RequestOptions
 
 #: The only rate of OpenAI's audio/pcm, in samples per second.
 RATE = 24_000
@@ -83,10 +83,10 @@ class Input(_Part):
             path = "session" if beta else "session.audio.input"
             raise UsageError("; ".join(f"{path}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
 
-    def wish(self, model: str) -> Wish:
+    def requested(self, model: str) -> RequestOptions:
         """What is to be heard, by the model of the address unless the session names another."""
         chosen = self.transcription or Transcription()
-        return Wish(chosen.model or model, chosen.language, prompt=chosen.prompt or "")
+        return RequestOptions(chosen.model or model, chosen.language, prompt=chosen.prompt or "")
 
     def live(self, config: LiveConfig) -> LiveConfig:
         """The server's settings with the session's pause."""

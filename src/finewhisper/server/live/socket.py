@@ -18,11 +18,10 @@ from finewhisper.live.session import Event, Final, Partial, Session
 from finewhisper.server.errors import ClientGoneError, TooLargeError, fault
 from finewhisper.server.live.connections import NORMAL, PROTOCOL, Connections, Messages, closing_code
 from finewhisper.server.live.conversation import Conversation
-from finewhisper.server.live.ear import Ear
-from finewhisper.server.live.sound import Decoder, decoder
+from finewhisper.server.live.decoders import Decoder, decoder
+from finewhisper.server.live.decoding import SessionDecoder
 from finewhisper.server.logs import request_id
 from finewhisper.server.schemas import DecodingOptions
-from finewhisper.server.service import Wish
 from finewhisper.transcript import Task
 
 _log = logging.getLogger(__name__)
@@ -46,17 +45,6 @@ class ListenOptions(DecodingOptions):
             return cls.model_validate(dict(socket.query_params))
         except ValidationError as error:
             raise UsageError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
-
-    def wish(self) -> Wish:
-        return Wish(
-            self.model,
-            self.language,
-            self.task,
-            beam_size=self.beams,
-            vad=self.vad,
-            to_simple=self.to_simple,
-            remove_pun=self.remove_pun,
-        )
 
 
 def routes(connections: Connections) -> APIRouter:
@@ -92,14 +80,14 @@ async def _listen(connections: Connections, socket: WebSocket, messages: Message
     model = connections.service.models.resolve(options.model)
     sounds = decoder(options.encoding, options.sample_rate)
     try:
-        await connections.service.check(options.wish())
+        await connections.service.check(options.requested())
         session = Session(connections.config)
 
         async def send(events: Sequence[Event]) -> None:
             for content in contents(events):
                 await messages.send(content)
 
-        conversation = Conversation(session, Ear(connections.service, options.wish()).hear, send, connections.config)
+        conversation = Conversation(session, SessionDecoder(connections.service, options.requested()).hear, send, connections.config)
         await messages.send({"type": "ready", "session": request_id.get(), "model": model})
         await conversation.run(_receiving(conversation, messages, sounds))
         await messages.send({"type": "done", "duration": _rounded(session.duration_s)})

@@ -11,7 +11,7 @@ import pytest
 from finewhisper.live.session import Event, Session, Work
 from finewhisper.server.live.config import LiveConfig
 from finewhisper.server.live.conversation import Conversation
-from finewhisper.server.live.sound import decoder
+from finewhisper.server.live.decoders import decoder
 from finewhisper.transcript import Transcript
 
 

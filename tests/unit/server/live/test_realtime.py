@@ -149,4 +149,4 @@ def test_an_update_leaves_what_it_does_not_name():
     second = first.changed({"audio": {"input": {"transcription": {"language": "de-CH"}}}}, beta=False)
     assert second.turn_detection is not None
     assert second.turn_detection.silence_duration_ms == 700
-    assert second.wish("tiny").language == "de"
+    assert second.requested("tiny").language == "de"

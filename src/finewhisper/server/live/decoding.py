@@ -6,24 +6,24 @@ from dataclasses import replace
 
 from finewhisper.errors import UnsupportedError
 from finewhisper.live.session import Work
-from finewhisper.server.service import Service, Wish
+from finewhisper.server.service import RequestOptions, Service
 from finewhisper.transcript import DecodeOptions, Transcript
 
 
-class Ear:
+class SessionDecoder:
     """Hears for one session.
 
     Args:
-        wish: what the client asked for.
+        requested: what the client asked for.
     """
 
-    def __init__(self, service: Service, wish: Wish) -> None:
+    def __init__(self, service: Service, requested: RequestOptions) -> None:
         self._service = service
-        self.ask(wish)
+        self.ask(requested)
 
-    def ask(self, wish: Wish) -> None:
+    def ask(self, requested: RequestOptions) -> None:
         """From now on, something else is asked for."""
-        self._wish = replace(wish, urgent=True, word_timestamps=True, vad=False)  # only stretches of speech come here
+        self._requested = replace(requested, urgent=True, word_timestamps=True, vad=False)  # only stretches of speech come here
 
     async def hear(self, work: Work) -> Transcript:
         """A final text as any request for that stretch would get it, or a hypothesis in as short a context as will do.
@@ -33,13 +33,13 @@ class Ear:
         Raises:
             FinewhisperError: as :meth:`finewhisper.server.service.Service.transcript`.
         """
-        wish = replace(self._wish, draft=work.draft)
+        requested = replace(self._requested, draft=work.draft)
         if work.draft:  # it is shown for a moment: as fast as can be
-            wish = replace(wish, beam_size=DecodeOptions.beam_size, vad=False)
+            requested = replace(requested, beam_size=DecodeOptions.beam_size, vad=False)
         try:
-            return await self._service.transcript(work.waveform, wish)
+            return await self._service.transcript(work.waveform, requested)
         except UnsupportedError:
-            if not self._wish.word_timestamps:
+            if not self._requested.word_timestamps:
                 raise
-            self._wish = replace(self._wish, word_timestamps=False)
+            self._requested = replace(self._requested, word_timestamps=False)
         return await self.hear(work)

@@ -18,7 +18,7 @@ from finetuning import exhaust_memory, long_clips, quick_run
 from finewhisper.conversion.verify import generated_clip
 from finewhisper.errors import ManifestError, TrainingError
 from finewhisper.training.dataset import Example, SpeechDataset
-from finewhisper.training.guards import Losses, is_out_of_memory
+from finewhisper.training.loss_guard import Losses, is_out_of_memory
 from finewhisper.training.run import run
 from finewhisper.training.trainer import SpeechTrainer
 

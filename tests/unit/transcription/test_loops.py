@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from finewhisper.transcript import Segment, Transcript
-from finewhisper.transcription.guards import best, loops, repeats
+from finewhisper.transcription.loops import best, loops, repeats
 
 
 @pytest.mark.parametrize(

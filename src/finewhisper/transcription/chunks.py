@@ -1,6 +1,6 @@
 """A recording as windows for the engine, of which only a stretch is in memory at a time.
 
-A whole waveform is planned at once. A stream of pieces is planned in reels of some minutes: the last window of a reel, which the next
+A whole waveform is planned at once. A stream of pieces is planned in chunks of some minutes: the last window of a chunk, which the next
 piece may belong to, goes into the next one.
 """
 
@@ -19,8 +19,8 @@ from finewhisper.transcription.windows import plan
 Clip = Waveform | Iterable[Waveform]
 
 #: How much of a stream is planned at once: long enough that its seams do not matter, 38 MB.
-_REEL_S: Seconds = 600.0
-#: What is kept of a reel without speech: the next piece may begin in the middle of a word.
+_CHUNK_S: Seconds = 600.0
+#: What is kept of a chunk without speech: the next piece may begin in the middle of a word.
 _KEPT_S: Seconds = 1.0
 
 
@@ -45,7 +45,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Reel:
+class Chunk:
     """What is planned at once."""
 
     windows: list[Window]
@@ -53,36 +53,36 @@ class Reel:
     last: bool
 
 
-def reels(clip: Clip, vad: bool | None, longest_s: Seconds) -> Iterator[Reel]:
-    """Plan a recording; at least one reel comes, and the last says so.
+def chunks(clip: Clip, vad: bool | None, longest_s: Seconds) -> Iterator[Chunk]:
+    """Plan a recording; at least one chunk comes, and the last says so.
 
     Args:
         vad: as in :func:`finewhisper.transcription.windows.plan`.
     """
     if isinstance(clip, np.ndarray):
-        yield Reel([Window(clip, 0).part(span) for span in plan(clip, vad, longest_s)], len(clip), last=True)
+        yield Chunk([Window(clip, 0).part(span) for span in plan(clip, vad, longest_s)], len(clip), last=True)
         return
     held, pieces, waiting = Window(np.zeros(0, np.float32), 0), list[Waveform](), 0
     long = False
     for piece in clip:
         pieces.append(piece)
         waiting += len(piece)
-        if len(held.waveform) + waiting < _REEL_S * SAMPLE_RATE:
+        if len(held.waveform) + waiting < _CHUNK_S * SAMPLE_RATE:
             continue
         long = True
-        reel = Window(np.concatenate([held.waveform, *pieces]), held.start)
-        windows = [reel.part(span) for span in plan(reel.waveform, vad, longest_s)]
-        keep_from = reel.end - round(_KEPT_S * SAMPLE_RATE)
+        chunk = Window(np.concatenate([held.waveform, *pieces]), held.start)
+        windows = [chunk.part(span) for span in plan(chunk.waveform, vad, longest_s)]
+        keep_from = chunk.end - round(_KEPT_S * SAMPLE_RATE)
         if windows and windows[-1].end > keep_from:  # somebody may go on speaking
             keep_from = windows.pop().start
-        yield Reel([window.alone() for window in windows], keep_from, last=False)
-        held, pieces, waiting = reel.part(Span(keep_from - reel.start, len(reel.waveform))).alone(), [], 0
+        yield Chunk([window.alone() for window in windows], keep_from, last=False)
+        held, pieces, waiting = chunk.part(Span(keep_from - chunk.start, len(chunk.waveform))).alone(), [], 0
     rest = Window(np.concatenate([held.waveform, *pieces]), held.start)
     judged = True if vad is None and long else vad  # the end of a long recording is not a short one
-    yield Reel([rest.part(span) for span in plan(rest.waveform, judged, longest_s)], rest.end, last=True)
+    yield Chunk([rest.part(span) for span in plan(rest.waveform, judged, longest_s)], rest.end, last=True)
 
 
-class Tape:
+class SlidingReader:
     """A recording that is read from front to back, of which what lies behind is forgotten."""
 
     def __init__(self, clip: Clip) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.engines.words import Matrix, TokenTimes, first_columns, split_words, token_starts, with_words
+from finewhisper.engines.word_times import Matrix, TokenTimes, first_columns, split_words, token_starts, with_words
 from finewhisper.transcript import Segment
 from finewhisper.vocabulary import Vocabulary
 

@@ -9,7 +9,7 @@ import numpy as np
 from finewhisper.audio import Waveform
 
 
-class Sounds:
+class SoundBuffer:
     """Pieces in order; samples are counted from the beginning of the session.
 
     Attributes:
