@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -63,7 +64,7 @@ class Evaluation:
     setting: Setting
     groups: tuple[Group, ...]  #: all utterances, then each language by itself where there are several
     skipped: tuple[str, ...]  #: one sentence for each clip that was left out
-    seconds: Seconds  #: that transcribing took, decoding of audio included, loading of the model not
+    seconds: Seconds  #: that transcribing took, without loading of the model and reading of the sound that was kept from checking it
     baseline: Baseline | None
     created: datetime
     sweep: Sweep | None = None  #: of contexts, where it was asked for; the scores are those of the chosen one
@@ -161,6 +162,17 @@ class Evaluation:
                 "signature": dict(self.baseline.signature),
             }
         return content
+
+    def _repr_html_(self) -> str:
+        """The scores and their signatures, for notebooks."""
+        rows = [cells for group in self.groups for cells in _cells(group.name, group)]
+        headings = _HEADINGS[: None if self.baseline else -3]
+        table = "".join(
+            "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+            for kind, cells in [("th", headings), *(("td", row) for row in rows)]
+        )
+        signatures = "".join(f"<p><small>{html.escape(self.signature(name))}</small></p>" for name in self.scores)
+        return f"<table><caption>{html.escape(self.title)}</caption>{table}</table>{signatures}"
 
     def __str__(self) -> str:
         printed = [(group.name, group) for group in self.groups]

@@ -61,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         require_short_contexts(folder)
     curves = Curves.read(model)
     baseline = Baseline.read(config.baseline) if config.baseline else None
-    speech = _usable(manifest_path, config)
+    speech, measured = _usable(manifest_path, config)
     digest = sha256(manifest_path)
     look(manifest_path, speech.utterances, digest, [folder])
     if baseline is not None:  # what it detected goes for this run too, else the two would be scored by different rules
@@ -79,8 +79,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     )
     if config.full_windows:
         engine = engine.within(engine.context.full())
-    swept = sweep(engine, partial(_transcribe, speech, config), speech, config) if config.context_sweep else None
-    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(speech, config, engine)
+    swept = sweep(engine, partial(_transcribe, speech, measured, config), speech, config) if config.context_sweep else None
+    heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(speech, measured, config, engine)
 
     rows = score(speech, heard, config)
     setting = Setting(
@@ -104,15 +104,16 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     return evaluation
 
 
-def _usable(path: Path, config: EvaluateConfig) -> SpeechSet:
+def _usable(path: Path, config: EvaluateConfig) -> tuple[SpeechSet, clips.Measured]:
     """The utterances to score, measured, and the clips that are left out."""
     listed = manifest.read(path)[: config.limit]
     require_unit(SpeechSet(path.stem, tuple(listed), config.language), config)
-    utterances, problems = clips.measure(listed, path)
-    if problems and not (config.skip_bad and utterances):
+    measured = clips.measure(listed, path)
+    problems = measured.problems
+    if problems and not (config.skip_bad and measured.utterances):
         step = "none is left" if config.skip_bad else "correct these lines, or leave them out of the scores with --skip-bad"
         raise ManifestError(f"{path}: {len(problems)} of {len(listed)} clips cannot be used; {step}", problems, limit=len(problems))
-    return SpeechSet(path.stem, tuple(utterances), config.language, skipped=tuple(problems))
+    return SpeechSet(path.stem, measured.utterances, config.language, skipped=problems), measured
 
 
 def _references(speech: SpeechSet, languages: Sequence[str | None], config: EvaluateConfig) -> dict[int, str]:
@@ -122,17 +123,18 @@ def _references(speech: SpeechSet, languages: Sequence[str | None], config: Eval
     }
 
 
-def _transcribe(speech: SpeechSet, config: EvaluateConfig, engine: Engine, title: str = "transcribing") -> tuple[list[Transcript], Seconds]:
+def _transcribe(
+    speech: SpeechSet, measured: clips.Measured, config: EvaluateConfig, engine: Engine, title: str = "transcribing"
+) -> tuple[list[Transcript], Seconds]:
     """What was heard in each utterance, and the seconds it took.
 
     The longest come first, so that memory is tested at once and the bar does not flatter.
     """
     utterances, languages = speech.utterances, speech.languages
     order = sorted(range(len(utterances)), key=lambda index: -(utterances[index].duration_s or 0.0))
-    ordered = [utterances[index] for index in order]
-    ends_s = list(accumulate(utterance.duration_s or 0.0 for utterance in ordered))
+    ends_s = list(accumulate(utterances[index].duration_s or 0.0 for index in order))
     began = time.perf_counter()
-    with bar(title, len(ordered), " clip") as progress:
+    with bar(title, len(order), " clip") as progress:
         heard_s = 0.0
 
         def advance(more_s: Seconds) -> None:  # in clips: a model that needs full windows takes as long for a short one
@@ -141,7 +143,7 @@ def _transcribe(speech: SpeechSet, config: EvaluateConfig, engine: Engine, title
             progress.update(bisect(ends_s, heard_s + _ROUNDING_S) - progress.n)
 
         transcripts = Transcriber(engine, config.decode_options(), vad=config.vad).transcribe_clips(
-            (utterance.waveform() for utterance in ordered),
+            map(measured.waveform, order),
             languages=[languages[index] for index in order],
             progress=advance,
         )

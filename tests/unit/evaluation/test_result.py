@@ -92,6 +92,14 @@ def test_printed(evaluated: Make) -> None:
     assert report == f"report: {evaluation.config.output / 'report.html'}"
 
 
+def test_a_notebook_shows_scores_and_signatures(evaluated: Make) -> None:
+    evaluation, _ = evaluated(SAID)
+    shown = evaluation._repr_html_()
+    assert f"<td>{evaluation.scores['CER'].rate.percent:.2f}</td>" in shown
+    assert all(evaluation.signature(name) in shown for name in evaluation.scores)
+    assert shown.count("<th>") == 10
+
+
 def test_speakers_are_printed_unless_they_are_many(evaluated: Make) -> None:
     def printed(speakers: int) -> str:
         said = [("zh", "二九", "二")] * speakers

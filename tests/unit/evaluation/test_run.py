@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,23 @@ def config(model: Path, folder: Path, **options: object) -> EvaluateConfig:
 
 def test_what_is_wrong_with_the_sound_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damaged = [Utterance(FIELD / name, "Some words.", line=line) for line, name in enumerate(("pad0.mp3", "corrupt_mid.mp3"), 1)]
-    usable, problems = clips.measure(damaged, tmp_path / "m.jsonl")
-    assert (len(usable), problems) == (2, [])
+    measured = clips.measure(damaged, tmp_path / "m.jsonl")
+    usable, problems = measured.utterances, measured.problems
+    assert (len(usable), problems) == (2, ())
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clips with")]
     assert told == [f"clips with damaged packets: 2; the first is {FIELD / 'pad0.mp3'}: 1 damaged packet is skipped, at 9.66 s"]
+
+
+@pytest.mark.parametrize(("kept_s", "times"), [(3600.0, 1), (0.0, 2)])
+def test_each_clip_is_decoded_once_unless_the_set_is_large(
+    kept_s: float, times: int, random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "_KEPT_S", kept_s)
+    read = Counter[str]()
+    waveform = Utterance.waveform
+    monkeypatch.setattr(Utterance, "waveform", lambda own, *more: read.update([own.id]) or waveform(own, *more))
+    run(config(random_model, speech_folder, players=0))
+    assert set(read.values()) == {times}
 
 
 def spoil(folder: Path, *names: str) -> None:
@@ -202,8 +216,7 @@ def test_a_test_set_that_was_learnt_and_clips_that_are_there_twice_are_told(
     path.write_text("\n".join([*lines, lines[0]]) + "\n", encoding="utf-8")
     digest = sha256(path)
     ModelCard(training={"manifest_sha256": digest if learnt else "0" * 64}).write(speech_folder)
-    given = config(Path("model"), speech_folder)
-    module._look(given, manifest.read(path), digest, ModelFolder(speech_folder, "transformers"))
+    clips.look(path, manifest.read(path), digest, [ModelFolder(speech_folder, "transformers")])
     said = capsys.readouterr().err
     assert f"{path}:9: duplicate: the same clip and text as {path}:1" in said
     assert (f"{path}: {speech_folder} was trained on this very manifest; take other speech" in said) == learnt
