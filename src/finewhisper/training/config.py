@@ -155,8 +155,9 @@ class FinetuneConfig(Config):
     """Manifests of speech that must not be forgotten, such as es.jsonl fr.jsonl; the report shows base, tuned and interpolated on each."""
     keep_tolerance: float = Field(2.0, ge=0)
     """Points by which the error rate of a kept manifest may rise over the base's for a model to be chosen."""
-    tracker: Literal["tensorboard", "none"] = "tensorboard"
-    """Where losses and error rates are logged while training runs."""
+    tracker: str = "tensorboard"
+    """Where losses and error rates are logged while training runs: tensorboard (in --output), none, or another that transformers' Trainer
+    knows, such as wandb or mlflow."""
     skip_bad: bool = False
     """Leave out utterances that cannot be used, listing them, instead of stopping."""
     save_steps: int | None = Field(None, ge=1)

@@ -178,7 +178,7 @@ def _arguments(config: FinetuneConfig, workspace: Path, steps_per_epoch: int, d_
         greater_is_better=False if config.dev else None,
         logging_steps=5,
         logging_nan_inf_filter=False,  # Guard lets none through
-        report_to="none",
+        report_to="none" if config.tracker == "tensorboard" else config.tracker,  # TensorBoard's files are to lie in the output
         disable_tqdm=True,
         log_level="error",
     )

@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Callable
 
 import torch
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
 from finewhisper import machine
-from finewhisper.errors import MissingExtraError, UnsupportedError
+from finewhisper.errors import MissingExtraError, UnsupportedError, UsageError
 from finewhisper.progress import note
 from finewhisper.training import processes
 from finewhisper.training.config import FinetuneConfig
@@ -77,7 +78,9 @@ def require_supported(config: FinetuneConfig, device: torch.device) -> None:
     """Refuse what this machine cannot do.
 
     Raises:
-        UnsupportedError: the device lacks the precision, bitsandbytes does not work on it, or there is no compiler for it.
+        UsageError: there is no such tracker.
+        UnsupportedError: the tracker is not installed, the device lacks the precision, bitsandbytes does not work on it, or there is no
+            compiler for it.
         MissingExtraError: bitsandbytes is not installed.
     """
     if device.type == "cuda" and device.index:  # Trainer computes on the first that the process sees
@@ -89,6 +92,7 @@ def require_supported(config: FinetuneConfig, device: torch.device) -> None:
         raise UnsupportedError("--precision float16: needs a GPU; on a CPU use bfloat16 or float32")
     if config.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise UnsupportedError("--precision bfloat16: this GPU does not compute in it; use float16 or float32")
+    _require_tracker(config.tracker)
     if config.quantize != "none":
         _try(lambda: _quantized_step(config.quantize, device), f"--quantize {config.quantize}: does not work on {device}; use none")
     if config.optimizer == "adamw-8bit":
@@ -99,6 +103,15 @@ def require_supported(config: FinetuneConfig, device: torch.device) -> None:
             lambda: torch.compile(torch.cos)(torch.ones(64, device=device)),
             "--compile: needs a C++ compiler such as g++, or Triton on a GPU",
         )
+
+
+def _require_tracker(tracker: str) -> None:
+    if tracker == "none":
+        return
+    if tracker not in INTEGRATION_TO_CALLBACK:
+        raise UsageError(f"--tracker {tracker}: must be none, {', '.join(sorted(INTEGRATION_TO_CALLBACK))}")
+    if tracker not in get_available_reporting_integrations():
+        raise UnsupportedError(f"--tracker {tracker}: is not installed here; install it, or choose tensorboard or none")
 
 
 def _try(action: Callable[[], object], message: str) -> None:

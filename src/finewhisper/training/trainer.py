@@ -224,7 +224,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 
 def tensorboard(tracker: str, workspace: Path) -> list[TrainerCallback]:
     """The callback that writes TensorBoard's files below ``workspace``, or none."""
-    if tracker == "none" or not is_first():
+    if tracker != "tensorboard" or not is_first():
         return []
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback

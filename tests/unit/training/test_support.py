@@ -15,7 +15,7 @@ import yaml
 from finetuning import quick_run
 from finewhisper import machine
 from finewhisper.cli import main
-from finewhisper.errors import UnsupportedError
+from finewhisper.errors import UnsupportedError, UsageError
 from finewhisper.training import support
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.run import run
@@ -171,3 +171,14 @@ def test_a_gpu_that_trainer_would_not_take_is_refused_with_the_way_to_it() -> No
     """transformers' Trainer computes on the first GPU that a process sees, whatever it is told."""
     with pytest.raises(UnsupportedError, match=r"--device cuda:1: .*CUDA_VISIBLE_DEVICES=1 and --device cuda"):
         support.require_supported(auto(device="cuda:1", precision="float32"), torch.device("cuda", 1))
+
+
+def test_trackers_are_those_of_the_trainer(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = quick_run(speech_folder, random_model, tracker="mlflow")
+    with pytest.raises(UsageError, match=r"--tracker papyrus: must be none, azure_ml, .*wandb"):
+        support.require_supported(given.model_copy(update={"tracker": "papyrus"}), torch.device("cpu"))
+    monkeypatch.setattr(support, "get_available_reporting_integrations", lambda: ["tensorboard"])
+    with pytest.raises(UnsupportedError, match="--tracker mlflow: is not installed here; install it"):
+        support.require_supported(given, torch.device("cpu"))
+    monkeypatch.setattr(support, "get_available_reporting_integrations", lambda: ["mlflow"])
+    support.require_supported(given, torch.device("cpu"))
