@@ -54,12 +54,12 @@ def main() -> None:
 
 @contextmanager
 def _server(model: Path, log: Path) -> Iterator[str]:
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen([sys.executable, "-m", "finewhisper", "serve", "-m", model, "--port", "0"], stdout=output, stderr=output)
     try:
-        while not (found := re.search(r"http://127\.0\.0\.1:[1-9]\d*", log.read_text())):
+        while not (found := re.search(r"http://127\.0\.0\.1:[1-9]\d*", log.read_text(encoding="utf-8"))):
             if process.poll() is not None:
-                sys.exit(log.read_text())
+                sys.exit(log.read_text(encoding="utf-8"))
             time.sleep(0.2)
         yield found[0]
     finally:

@@ -53,7 +53,7 @@ def damage(name: str, whole: bytes, random: random.Random) -> bytes:
 
 
 def report(outcome: str, text: str = "") -> None:
-    status = Path("/proc/self/status").read_text()  # getrusage's peak counts the parent's before the child began
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage's peak counts the parent's before the child began
     peak = next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
     print(json.dumps({"outcome": outcome, "text": text, "peak_bytes": 1024 * peak}), flush=True)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -36,3 +39,10 @@ def test_a_signature_says_which_languages_were_detected() -> None:
     config = ScoringConfig(beam_size=2)
     assert config.decoding("30 s", {"zh", "en"}) == "beam 2,loops:again,timestamps:no,context:30 s,silence:left-out,language:detected en+zh"
     assert config.decoding("30 s", (), again=False) == "beam 2,timestamps:no,context:30 s,silence:left-out"
+
+
+def test_the_documentation_shows_signatures_as_they_are_written() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    shown = {page: re.findall(r"\|decoding:([^|]*)\|", (docs / page).read_text(encoding="utf-8")) for page in ("evaluate.md", "parity.md")}
+    assert set(shown["evaluate.md"]) == {ScoringConfig().decoding("from-20s", ())}
+    assert set(shown["parity.md"]) == {ScoringConfig().decoding("from-20s", (), again=False)}

@@ -167,11 +167,11 @@ def measured_run(options: FinetuneConfig, result: Path) -> None:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     status = Path("/proc/self/status")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest memory use so far is forgotten
-    before = _kilobytes(status.read_text(), "VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the highest memory use so far is forgotten
+    before = _kilobytes(status.read_text(encoding="utf-8"), "VmRSS")
     run(options)
-    measured = 1024 * (_kilobytes(status.read_text(), "VmHWM") - before)
-    result.write_text(json.dumps({"expected": expected[-1], "measured": measured}))
+    measured = 1024 * (_kilobytes(status.read_text(encoding="utf-8"), "VmHWM") - before)
+    result.write_text(json.dumps({"expected": expected[-1], "measured": measured}), encoding="utf-8")
 
 
 def _kilobytes(status: str, name: str) -> int:
@@ -210,10 +210,10 @@ def grown_run(options: FinetuneConfig, result: Path) -> None:
         def on_step_end(self, *_: Any, **__: Any) -> None:
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)
-            held.append(1024 * _kilobytes(Path("/proc/self/status").read_text(), "VmRSS"))
+            held.append(1024 * _kilobytes(Path("/proc/self/status").read_text(encoding="utf-8"), "VmRSS"))
 
     run(options, [Watch()])
-    result.write_text(json.dumps(held))
+    result.write_text(json.dumps(held), encoding="utf-8")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for a process' memory")

@@ -65,8 +65,8 @@ def run_until(options: FinetuneConfig, moment: str, step: int) -> None:
     def write_half(state: TrainerState, path: str) -> None:
         whole_file(state, path)
         if state.global_step == step:
-            text = Path(path).read_text()
-            Path(path).write_text(text[: len(text) // 2])
+            text = Path(path).read_text(encoding="utf-8")
+            Path(path).write_text(text[: len(text) // 2], encoding="utf-8")
             die()
 
     def delete_half(output_dir: str, **_: Any) -> None:
