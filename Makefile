@@ -10,10 +10,11 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help demo test fuzz check format bench bench-gpu docs lock
+.PHONY: help demo test test-all fuzz check format bench bench-gpu docs lock
 help:
 	@echo 'make demo    teach a real Whisper a language it cannot hear (DEMO_LANG=bg), with every command shown'
 	@echo 'make test    run the tests'
+	@echo 'make test-all    those that take long, too'
 	@echo 'make fuzz    thousands of damaged files, uploads and connections, of which make test takes a sample'
 	@echo 'make check   formatting, lint, types, layers, and whether the command-line reference is fresh'
 	@echo 'make bench   run the benchmarks on what make demo made'
@@ -24,6 +25,9 @@ demo: $(STAMP)
 	$(BIN)/python scripts/demo.py --language $(DEMO_LANG) $(if $(STAMPS),--stamps '$(STAMPS)')
 
 test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' --numprocesses $(WORKERS) --dist worksteal
+
+test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 fuzz: $(STAMP)

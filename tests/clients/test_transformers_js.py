@@ -24,7 +24,7 @@ from finewhisper.engines import load_engine
 from finewhisper.model import ModelFolder
 from finewhisper.transcript import DecodeOptions
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]  # 10 s a type, and 15 s once for npm
+pytestmark = pytest.mark.real
 
 PACKAGE = "@huggingface/transformers@4.3.1"
 SCRIPT = Path(__file__).with_name("transformers_js.mjs")

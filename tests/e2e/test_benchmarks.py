@@ -40,6 +40,7 @@ def test_decode_speed_refuses_a_model_that_never_learnt_short_contexts(random_mo
     assert "has not learnt short contexts" in done.stderr
 
 
+@pytest.mark.slow
 def test_train_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
     figures, page = tmp_path / "train.json", tmp_path / "train.md"
     options = ("--device", "cpu", "--shape", "tiny", "--steps", "2", "--warmup", "1", "--methods", "lora", "--seed", "1")
@@ -61,6 +62,7 @@ def test_train_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
     assert all(line in page.read_text() for line in table)
 
 
+@pytest.mark.slow
 def test_transcribe_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
     figures, page = tmp_path / "transcribe.json", tmp_path / "transcribe.md"
     options = ("--device", "cpu", "--shape", "tiny", "--batches", "2", "--repeats", "2")
@@ -78,6 +80,7 @@ def test_transcribe_gpu_runs_on_a_cpu_and_trimmed_windows_win(tmp_path):
     assert "| tiny | ctranslate2 float32 | padded | 2 |" in page.read_text()
 
 
+@pytest.mark.slow
 def test_train_speed_trains_both_sides_and_tells_their_errors(random_model, speech_folder, tmp_path):
     shutil.copyfile(speech_folder / "dev.jsonl", speech_folder / "test.jsonl")
     figures = tmp_path / "figures.json"
@@ -100,6 +103,7 @@ def test_train_speed_trains_both_sides_and_tells_their_errors(random_model, spee
     assert "other settings" in other.stderr
 
 
+@pytest.mark.slow
 def test_forgetting_measures_the_base_and_every_scale(random_model, speech_folder):
     from finewhisper.training.config import FinetuneConfig
     from finewhisper.training.run import run
@@ -115,6 +119,7 @@ def test_forgetting_measures_the_base_and_every_scale(random_model, speech_folde
     assert {path.name for path in (speech_folder / "out").glob("forgetting.*")} == {"forgetting.md", "forgetting.json", "forgetting.png"}
 
 
+@pytest.mark.slow
 def test_transcribe_speed_puts_every_tool_beside_ours(random_model, speech_folder, tmp_path):
     shutil.copyfile(speech_folder / "dev.jsonl", speech_folder / "test.jsonl")
     model, figures = shutil.copytree(random_model, tmp_path / "model"), tmp_path / "figures.json"
@@ -136,6 +141,7 @@ def test_transcribe_speed_puts_every_tool_beside_ours(random_model, speech_folde
     assert (tmp_path / "work" / "copies").is_dir()
 
 
+@pytest.mark.slow
 def test_transcribe_speed_takes_sets_of_ones_own(random_model, speech_folder, tmp_path):
     options = ("--work", tmp_path / "work", "--only", "mine", "--threads", "1", "--sides", "ours", "--rounds", "1", "--no-cold-start")
     done = benchmark("transcribe_speed.py", "--set", f"mine={random_model}:{speech_folder / 'dev.jsonl'}", *options)

@@ -41,7 +41,6 @@ def workplace(tmp_path, monkeypatch, base_model, captions, cache):
     return tmp_path / "runs" / "demo"
 
 
-@pytest.mark.slow
 def test_the_demo_shows_its_commands_and_ends_with_report_summary_and_model(workplace):
     done = demo(**SHRUNK)
     assert done.returncode == 0, done.stdout + done.stderr

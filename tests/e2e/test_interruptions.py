@@ -42,6 +42,7 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(random_model: Path, s
     assert not list(speech_folder.glob("**/*.tmp"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_later_keeps_a_checkpoint_that_can_be_resumed(random_model: Path, speech_folder: Path) -> None:
     command = finetune(random_model, speech_folder, "--epochs", "2000", "--max-steps", "400")
     code, errors = interrupt_when(command, speech_folder, "result/checkpoints/checkpoint-*/trainer_state.json")

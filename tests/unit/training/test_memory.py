@@ -183,10 +183,10 @@ def _kilobytes(status: str, name: str) -> int:
     ("clips", "seconds", "chosen"),
     [
         (2, 16.0, {}),
-        (2, 16.0, {"gradient_checkpointing": True}),
-        (2, 16.0, {"method": "full"}),
-        (8, 3.0, {"precision": "bfloat16"}),
-        (3, 3.0, {"method": "full", "full_window_share": 1.0, "stitched_share": 0.0}),
+        pytest.param(2, 16.0, {"gradient_checkpointing": True}, marks=pytest.mark.slow),
+        pytest.param(2, 16.0, {"method": "full"}, marks=pytest.mark.slow),
+        pytest.param(8, 3.0, {"precision": "bfloat16"}, marks=pytest.mark.slow),
+        pytest.param(3, 3.0, {"method": "full", "full_window_share": 1.0, "stitched_share": 0.0}, marks=pytest.mark.slow),
     ],
     ids=["LoRA", "LoRA-checkpointing", "full", "short-bfloat16", "full-windows"],
 )

@@ -59,7 +59,6 @@ def launch(launcher: list[str], options: FinetuneConfig) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, env=alone | {"OMP_NUM_THREADS": "1"}, timeout=300, check=False)
 
 
-@pytest.mark.slow
 def test_torchrun_gives_the_losses_and_scores_of_one_process(random_model: Path, speech_folder: Path) -> None:
     options = config(speech_folder, random_model, dev=speech_folder / "dev.jsonl")
     one = run(options)
