@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from finewhisper.metrics import error_rate
-from finewhisper.text import Normalizer
-
 from finewhisper import manifest
 from finewhisper.model import ModelCard
+from finewhisper.scoring.scores import error_rate
+from finewhisper.scoring.text import Normalizer
 
 
 def mandarin(data: Path) -> list[manifest.Utterance]:
@@ -23,7 +22,7 @@ MISSED = 30
 
 
 def percent(rows: list[manifest.Utterance], heard: list[str]) -> float:
-    return error_rate([row.sentence for row in rows], heard, "char", Normalizer.for_language("zh")).percent
+    return error_rate([row.sentence for row in rows], heard, "character", Normalizer.for_language("zh")).percent
 
 
 def of_languages(model: Path, folder: Path, languages: tuple[str, ...]) -> Path:
