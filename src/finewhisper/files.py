@@ -224,3 +224,23 @@ def sha256(*paths: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def unwritable(path: Path) -> str | None:
+    """Why a file cannot be written, as far as that shows before it is tried; None: nothing speaks against it."""
+    if os.path.isdir(path):  # noqa: PTH112
+        return f"{path}: is a folder, where a file is to be written; move it, or choose another -o"
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return f"{path}: cannot be written ({error.strerror}); choose another -o or a shorter name"
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not os.path.isdir(folder):  # noqa: PTH112
+        return f"{path}: cannot be written ({folder} is not a folder); choose another -o"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{path}: cannot be written (permission denied for {folder}); choose another -o or change its permissions"
+    return None

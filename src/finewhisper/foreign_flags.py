@@ -79,6 +79,22 @@ ANSWERS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "-l": "use --language",
             "-t": "use --threads",
         },
+        "parity": {
+            **_DECODING,
+            "--model_path": _MODEL_FIRST.format(verb="parity"),
+            "--test_data": "use --manifest",
+            "--output_dir": "use --figures for the figures, and --keep for the copies",
+            "--compute_type": "use --to with the precision, such as --to ctranslate2:int8",
+            "--fp16": "use --to with the precision, such as --to ctranslate2:float16",
+            "--use_int8": "use --to with the precision, such as --to ctranslate2:int8",
+        },
+        "convert": {
+            "--local_files_only": _LOCAL,
+            "--model": "the model is the first argument: finewhisper convert MODEL TARGET …",
+            "--output_dir": "the copy's folder is the second argument: finewhisper convert MODEL TARGET …",
+            "--compute_type": "use --quantization",
+            "--force": "use --overwrite",
+        },
         "serve": {
             **_DECODING,
             "--model_path": "use --model",

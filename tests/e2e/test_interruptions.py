@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 COMMAND = [sys.executable, "-m", "finewhisper"]
 
 
@@ -44,7 +42,6 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(random_model: Path, s
     assert not list(speech_folder.glob("**/*.tmp"))
 
 
-@pytest.mark.slow
 def test_ctrl_c_later_keeps_a_checkpoint_that_can_be_resumed(random_model: Path, speech_folder: Path) -> None:
     command = finetune(random_model, speech_folder, "--epochs", "2000", "--max-steps", "400")
     code, errors = interrupt_when(command, speech_folder, "result/checkpoints/checkpoint-*/trainer_state.json")

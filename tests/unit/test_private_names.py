@@ -9,13 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import tomllib
 from packaging.requirements import Requirement
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: The library, the module, the name in it, and the parameters that we give or take by name.
 NAMES = (
@@ -59,6 +53,7 @@ def test_the_file_is_there(library: str, module: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("library", sorted({library for library, *_ in NAMES} | {library for library, *_ in FILES}))
 def test_its_versions_have_an_upper_bound(library: str) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     everything = [*project["dependencies"], *(item for extra in project["optional-dependencies"].values() for item in extra)]
     (requirement,) = (Requirement(item) for item in everything if Requirement(item).name.replace("_", "-") == library.replace("_", "-"))

@@ -48,6 +48,24 @@ def test_the_document_has_no_script_or_style_of_its_own():
     assert "unsafe" not in policy[1]
 
 
+def test_no_module_imports_itself_through_others():
+    statement = re.compile(r"(?:^import .* from |await import\()\"(\.[^\"]+)\"", re.MULTILINE)
+    imports = {
+        (WEB / name).resolve(): [((WEB / name).parent / target).resolve() for target in statement.findall(text)]
+        for name, text in texts(".js").items()
+    }
+
+    def reached(module: Path, seen: set[Path]) -> set[Path]:
+        for target in imports.get(module, []):
+            if target not in seen:
+                seen.add(target)
+                reached(target, seen)
+        return seen
+
+    assert sum(map(len, imports.values())) > 30
+    assert [str(module.relative_to(WEB)) for module in imports if module in reached(module, set())] == []
+
+
 def test_every_file_that_is_named_exists():
     imported = {
         (WEB / name).parent / target

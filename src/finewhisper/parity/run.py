@@ -11,10 +11,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from finewhisper import json_values
 from finewhisper.conversion.run import run as convert
 from finewhisper.engines import Engine, load_engine
-from finewhisper.errors import UnsupportedError, VerificationError
-from finewhisper.files import atomic_file, sha256
+from finewhisper.errors import StorageError, UnsupportedError, VerificationError
+from finewhisper.files import atomic_file, sha256, unwritable
 from finewhisper.model import Context, ModelFolder
 from finewhisper.outputs import require_absent
 from finewhisper.parity.config import ParityConfig
@@ -37,6 +38,8 @@ def run(config: ParityConfig) -> Parity:
         FinewhisperError: a model or the manifest cannot be used, or a copy cannot be made.
         VerificationError: with ``require``, a copy is not what is expected of its precision; the figures are written all the same.
     """
+    if config.figures is not None:
+        _require_own(config.figures)
     names = short_names(config.models)
     folders = [ModelFolder.open(path) for path in config.models]
     if config.keep is not None:
@@ -64,6 +67,19 @@ def run(config: ParityConfig) -> Parity:
             f"{len(parity.missed)} of {len(parity.copies)} copies are not what is expected: {', '.join(parity.missed)}\n{parity}"
         )
     return parity
+
+
+def _require_own(figures: Path) -> None:
+    """Refuse what could not be written at the end, or would replace what somebody else wrote. Raises: StorageError."""
+    if (reason := unwritable(figures)) is not None:
+        raise StorageError(f"--json {reason}")
+    if figures.exists():
+        try:
+            own = "copies" in json_values.read(figures)
+        except (ValueError, TypeError):
+            own = False
+        if not own:
+            raise StorageError(f"--json {figures}: is there already, and parity did not write it; choose another name")
 
 
 @contextmanager

@@ -144,23 +144,3 @@ def _places(recordings: Sequence[Recording], output: Path | None) -> list[Path]:
 def _resolved(path: Path) -> Path:
     """Without links in its folder, so that no two files share one; a link to a file keeps its own name."""
     return path.parent.resolve() / path.name
-
-
-def unwritable(path: Path) -> str | None:
-    """Why a file cannot be written, as far as that shows before it is tried; None: nothing speaks against it."""
-    if os.path.isdir(path):  # noqa: PTH112
-        return f"{path}: is a folder, where a file is to be written; move it, or choose another -o"
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        return f"{path}: cannot be written ({error.strerror}); choose another -o or a shorter name"
-    folder = path.parent
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    if not os.path.isdir(folder):  # noqa: PTH112
-        return f"{path}: cannot be written ({folder} is not a folder); choose another -o"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"{path}: cannot be written (permission denied for {folder}); choose another -o or change its permissions"
-    return None

@@ -18,7 +18,7 @@ from finewhisper import audio
 from finewhisper.audio import WINDOW_S, Notice, Pick, Seconds, Waveform
 from finewhisper.engines import KINDS, load_engine
 from finewhisper.errors import AudioError, CutShortError, DiskFullError, FinewhisperError, UsageError
-from finewhisper.files import atomic_file
+from finewhisper.files import atomic_file, unwritable
 from finewhisper.model import ModelFolder
 from finewhisper.progress import bar, in_threads, note
 from finewhisper.transcript import DecodeOptions, Transcript
@@ -26,7 +26,7 @@ from finewhisper.transcript.cues import Layout
 from finewhisper.transcript.writers import WRITERS
 from finewhisper.transcription.chunks import Clip
 from finewhisper.transcription.config import TranscribeConfig
-from finewhisper.transcription.files import STANDARD_INPUT, Recording, destinations, find, unwritable
+from finewhisper.transcription.files import STANDARD_INPUT, Recording, destinations, find
 from finewhisper.transcription.speakers import together
 from finewhisper.transcription.transcriber import Transcriber
 from finewhisper.transcription.wording import changed, changes

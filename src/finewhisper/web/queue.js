@@ -1,6 +1,6 @@
 // Recordings are transcribed one after the other; a busy server is asked again.
 
-import { Problem } from "./engines/engine.js";
+import { Problem } from "./engines/problem.js";
 import { outline } from "./audio/peaks.js";
 
 const STORE_EVERY_MS = 1000;

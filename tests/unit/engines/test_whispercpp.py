@@ -111,7 +111,6 @@ def test_the_rules_of_generation_config_hold(random_model: Path, tmp_path: Path)
     assert not set(before.tokens) & set(after.tokens)
 
 
-@pytest.mark.slow
 def test_real_copies_write_what_their_source_writes(base_model: Path, base_ggml_model: Path, data: Path, tmp_path: Path) -> None:
     """float16 holds base's published weights exactly: the same tokens as float32; 8 bits: nearly the same words."""
     utterances = manifest.read(data / "aishell_sample_zh" / "manifest.jsonl")[:2]

@@ -171,3 +171,17 @@ def test_a_folder_of_copies_is_not_written_over(random_model: Path, speech_folde
     )
     with pytest.raises(StorageError, match="ctranslate2-int8"):
         run(config)
+
+
+def test_figures_replace_nobody_elses_file(random_model: Path, speech_folder: Path) -> None:
+    for content in ("notes", "[1]", '{"mine": 1}'):
+        (speech_folder / "figures.json").write_text(content, encoding="utf-8")
+        given = {
+            "models": [random_model],
+            "to": ["ctranslate2:int8"],
+            "manifest": speech_folder / "dev.jsonl",
+            "figures": speech_folder / "figures.json",
+        }
+        with pytest.raises(StorageError, match=r"--json .*figures\.json: is there already, and parity did not write it"):
+            run(ParityConfig.model_validate(given))
+        assert (speech_folder / "figures.json").read_text(encoding="utf-8") == content

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finewhisper.transcription.files import Recording, destinations, find, unwritable
+from finewhisper.files import unwritable
+from finewhisper.transcription.files import Recording, destinations, find
 
 
 @pytest.fixture

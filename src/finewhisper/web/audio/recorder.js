@@ -1,6 +1,6 @@
 // The microphone as 16-bit mono sound.
 
-import { Problem } from "../engines/engine.js";
+import { Problem } from "../engines/problem.js";
 
 const RATE_HZ = 16_000; // what Whisper hears
 const REFUSALS = { NotAllowedError: "microphone", SecurityError: "microphone", NotFoundError: "noMicrophone", NotReadableError: "noMicrophone" };

@@ -1,6 +1,6 @@
 // What the server's answers mean: pieces of a stream, and reasons for a refusal.
 
-import { Problem } from "./engine.js";
+import { Problem } from "./problem.js";
 
 const CODES = { 401: "key", 403: "key", 404: "model", 411: "large", 413: "large", 415: "refused", 422: "refused", 429: "busy", 503: "stopping" };
 const WAIT_S = { busy: 5, stopping: 10 }; // where the server does not say

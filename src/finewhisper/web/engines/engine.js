@@ -1,5 +1,7 @@
 // What the page asks of whatever turns sound into text. The server is one engine; one in the browser itself would be another.
 
+import { ServerEngine } from "./server.js";
+
 /**
  * @typedef {{model: string, language: string, task: "transcribe" | "translate", simplified: boolean, punctuation: boolean}} Wish
  *   `model` "" is the engine's own choice, `language` "" is detected
@@ -21,7 +23,7 @@
  * @property {(partial: {text: string, words: Word[], confirmed: number}) => void} partial the first `confirmed` words stay
  * @property {(segment: Segment & {language: string}) => void} final
  * @property {() => void} done everything that was heard has been told
- * @property {(problem: Problem) => void} failed
+ * @property {(problem: import("./problem.js").Problem) => void} failed
  *
  * @typedef {object} Session
  * @property {(samples: Int16Array) => void} send mono sound
@@ -35,20 +37,7 @@
  * @property {(sampleRate: number, wish: Wish, listener: Listener) => Session} listen
  */
 
-/** Why an engine could not do what it was asked: `code` is a key of the strings' `errors`. */
-export class Problem extends Error {
-  /** @param {string} code @param {{wait?: number, details?: string}} [more] `wait` in seconds until it is worth trying again */
-  constructor(code, { wait, details = "" } = {}) {
-    super(details || code);
-    this.name = "Problem";
-    this.code = code;
-    this.wait = wait;
-    this.details = details;
-  }
-}
-
 /** @param {{key: () => string}} context @returns {Promise<Engine>} */
 export async function openEngine(context) {
-  const { ServerEngine } = await import("./server.js");
   return new ServerEngine(context);
 }

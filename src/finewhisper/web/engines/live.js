@@ -1,6 +1,6 @@
 // The server's live socket: PCM frames out, words in.
 
-import { Problem } from "./engine.js";
+import { Problem } from "./problem.js";
 
 const CODES = { rate_limit_error: "busy", authentication_error: "key", not_found_error: "model", invalid_request_error: "refused" };
 

@@ -1,7 +1,7 @@
 // The engine behind this page's own address: the HTTP and WebSocket interfaces of `finewhisper serve`.
 
 import { Pieces, problemOf } from "./answers.js";
-import { Problem } from "./engine.js";
+import { Problem } from "./problem.js";
 import { listen } from "./live.js";
 
 const JOB_FROM_S = 600; // longer recordings are left with the server, so that closing the page loses nothing

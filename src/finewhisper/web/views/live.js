@@ -4,7 +4,7 @@ import { loudness, record } from "../audio/recorder.js";
 import { outline } from "../audio/peaks.js";
 import { wav } from "../audio/wav.js";
 import { byId, make } from "../dom.js";
-import { Problem } from "../engines/engine.js";
+import { Problem } from "../engines/problem.js";
 import { wish } from "../settings.js";
 import { clock } from "../times.js";
 import { locale, t } from "../words.js";
