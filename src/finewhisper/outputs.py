@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
@@ -116,7 +117,16 @@ def atomic_folder(path: Path, *, replace: bool = False, later: Sequence[str] = (
                     f"{path}: something else has appeared there meanwhile, which is left alone; the result is in {kept}"
                 ) from error
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _discard(scratch)
+
+
+def _discard(scratch: Path) -> None:
+    """Delete a temporary folder, though a thread that was interrupted may still write its last file into it."""
+    for pause_s in (0.0, 0.05, 0.2, 0.5):
+        time.sleep(pause_s)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not scratch.exists():
+            return
 
 
 def remove(folder: Path) -> None:
