@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from finewhisper.config import Flag, Paths
 from finewhisper.scoring.config import ScoringConfig
+from finewhisper.shared_options import EngineOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _OF_ONE = ("baseline", "title", "context_sweep", "players")
 
 
-class EvaluateConfig(ScoringConfig):
+class EvaluateConfig(ScoringConfig, EngineOptions):
     """One model on one manifest: writes result.json, utterances.csv and report.html, a page that needs no network.
 
     Several models or manifests: prints one table of error rates with their intervals, and writes it as result.json, matrix.csv, matrix.md
@@ -48,9 +49,6 @@ class EvaluateConfig(ScoringConfig):
     players: int = Field(200, ge=0)
     """Most utterances, worst first, whose audio goes into the report."""
 
-    precision: str = "auto"
-    """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.model or not self.manifest:
@@ -76,7 +74,7 @@ class EvaluateConfig(ScoringConfig):
         return len(self.model) == len(self.manifest) == 1
 
 
-class CompareConfig(ScoringConfig):
+class CompareConfig(ScoringConfig, EngineOptions):
     """Prints the matrix of error rates and writes it as result.json, matrix.csv, matrix.md and matrix.png.
 
     The first model is what the others are compared with: name the base first to see what a fine-tuning has gained and forgotten.
@@ -90,8 +88,6 @@ class CompareConfig(ScoringConfig):
     """Folder to write."""
     names: tuple[str, ...] = ()
     """What to call the models in the table; default: their folders."""
-    precision: str = "auto"
-    """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
     overwrite: bool = False
     """Replace the folder if it is there."""
 

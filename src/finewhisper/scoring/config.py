@@ -6,31 +6,20 @@ from collections.abc import Collection, Iterable
 
 from pydantic import Field, field_validator
 
-from finewhisper.config import Config, Device
 from finewhisper.errors import UsageError
-from finewhisper.language import Language
 from finewhisper.scoring.rates import Unit
 from finewhisper.scoring.scores import signature
 from finewhisper.scoring.sets import UnitChoice
 from finewhisper.scoring.text import Normalizer, spelled
-from finewhisper.transcript import DecodeOptions, Task, written_language
+from finewhisper.shared_options import ComputeOptions, RecognitionOptions
+from finewhisper.transcript import DecodeOptions, written_language
 
 
-class ScoringConfig(Config):
+class ScoringConfig(RecognitionOptions, ComputeOptions):
     """How speech is decoded and compared: ``evaluate`` and ``parity`` share these options."""
 
-    language: Language = None
-    """Language of all utterances, as a code or name; default, or auto: each line's own, else detected."""
-    task: Task = "transcribe"
-    """transcribe, or translate where the sentences are English translations."""
     timestamps: bool = False
     """Let the model write times, as it does for subtitles."""
-    full_windows: bool = False
-    """Pad every clip to 30 s, as OpenAI's program does, whatever context the model can do with."""
-    vad: bool | None = None
-    """Decode only where somebody speaks; default: clips in which nobody does are not decoded, the others whole."""
-    beam_size: int = Field(1, ge=1)
-    """Hypotheses kept while decoding; 1 is greedy."""
     batch_size: int = Field(16, ge=1)
     """Clips decoded together."""
 
@@ -42,11 +31,6 @@ class ScoringConfig(Config):
     """Use only this many utterances of a manifest, from its start."""
     skip_bad: bool = False
     """Leave out clips that cannot be decoded, listing them, instead of stopping."""
-
-    device: Device = "auto"
-    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0 leaves the choice to the engine."""
 
     @field_validator("normalize")
     @classmethod

@@ -8,12 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from finewhisper.config import Config, Device, Flag
+from finewhisper.config import Flag
 from finewhisper.server.jobs.config import JobsConfig
 from finewhisper.server.live.config import LiveConfig
+from finewhisper.shared_options import EngineOptions
 
 
-class ServeConfig(Config):
+class ServeConfig(EngineOptions):
     """One process, one model in memory for all clients; windows of all requests share batches.
 
     The first model is loaded at once and answers requests that name none; others are loaded when they are asked for. The server
@@ -34,12 +35,6 @@ class ServeConfig(Config):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
 
-    device: Device = "auto"
-    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
-    precision: str = "auto"
-    """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
-    threads: int = Field(0, ge=0)
-    """CPU threads of each model; 0 leaves the choice to the engine."""
     batch_size: int = Field(8, ge=1)
     """Windows of 30 s decoded together, and up to four times as many shorter ones; fewer let short requests sooner in."""
     unload_after: float = Field(0.0, ge=0)

@@ -9,9 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from finewhisper.audio import WINDOW_S, Seconds
-from finewhisper.config import Config, Device, Flag
-from finewhisper.language import Language
-from finewhisper.transcript import Task
+from finewhisper.config import Config, Flag
+from finewhisper.shared_options import ComputeOptions, LanguageOptions
 
 
 class LoraOptions(Config):
@@ -60,7 +59,7 @@ class SweepOptions(Config):
         return scales
 
 
-class FinetuneConfig(Config):
+class FinetuneConfig(LanguageOptions, ComputeOptions):
     """Trains a LoRA adapter by default, an AdaLoRA adapter with --method adalora, or all weights with --method full.
 
     Every utterance is heard in a context of its own length and a little silence, which is many times faster than 30 s windows; a
@@ -83,10 +82,6 @@ class FinetuneConfig(Config):
     """Manifests to choose the best checkpoint on, by the mean of their error rates; without any the last one is kept."""
     output: Annotated[Path, Flag(alias="-o", role="output")]
     """Folder for the result; checkpoints and logs go below it too."""
-    language: Language = None
-    """Language of all utterances, as a code or name; default, or auto: each line's own."""
-    task: Task = "transcribe"
-    """What the sentences are: transcripts, or English translations."""
     timestamps: float = Field(0.5, ge=0, le=1)
     """Share of the windows with known times (`sentences`, or the joints of stitched clips) that are taught with them."""
     previous_text: float = Field(0.0, ge=0, le=1)
@@ -130,14 +125,10 @@ class FinetuneConfig(Config):
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type to compute in and to hold the base below an adapter in; what is trained stays float32. auto is the fastest of the machine."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0: one for each core that this process may use."""
     gradient_checkpointing: bool | None = None
     """Keep less of each layer and compute it again in the backward pass: less memory, slower; by default on for large models."""
     compile: bool = False
     """Compile the layers with torch.compile, which takes minutes; needs a C++ compiler, or Triton on a GPU. Does not pay on CPUs."""
-    device: Device = "auto"
-    """Where to train: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
     workers: int = Field(0, ge=0)
     """Processes that decode audio; 0: the training process does it."""
     augment: Path | None = None

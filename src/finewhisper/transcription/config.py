@@ -10,15 +10,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from finewhisper.audio import Pick
-from finewhisper.config import Config, Device, Flag
+from finewhisper.config import Flag
 from finewhisper.errors import UsageError
-from finewhisper.language import Language, spoken_language
-from finewhisper.transcript import Task
+from finewhisper.language import spoken_language
+from finewhisper.shared_options import EngineOptions, RecognitionOptions
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv", "lrc", "ass"]
 
 
-class TranscribeConfig(Config):
+class TranscribeConfig(RecognitionOptions, EngineOptions):
     """One recording without --format and --output is written to standard output as text; everything else goes into files.
 
     Recordings may be of any length and in any audio or video format. One that cannot be read does not stop the others: such
@@ -44,24 +44,14 @@ class TranscribeConfig(Config):
     overwrite: bool = False
     """Replace results that are there already."""
 
-    language: Language = None
-    """Language of the recordings, as a code or name; default, or auto: detected in each."""
     language_of: tuple[str, ...] = ()
     """Languages of some recordings, as PATTERN=LANGUAGE such as "*_de.mp3=de"; the first pattern that fits a path or name counts."""
-    task: Task = "transcribe"
-    """transcribe, or translate into English."""
     timestamps: bool | None = None
     """Let the model write the times of phrases; default: where a format shows them, unless it was fine-tuned without them."""
     prompt: str = ""
     """Text that the model takes for what was said before: names and spellings to use."""
     hotwords: tuple[str, ...] = ()
     """Names and terms to expect, each an argument; they are put before the prompt."""
-    full_windows: bool = False
-    """Pad every clip to 30 s, as OpenAI's program does, whatever context the model can do with."""
-    beam_size: int = Field(1, ge=1)
-    """Hypotheses kept while decoding; 1 is greedy."""
-    vad: bool | None = None
-    """Decode only where somebody speaks; default: in recordings longer than 30 s, and shorter ones whole unless nobody speaks in them."""
     track: str = ""
     """Audio track of files that have several: its number, from 0, or its language as the file states it; default: the first."""
     channels: tuple[str, ...] = ()
@@ -83,12 +73,6 @@ class TranscribeConfig(Config):
 
     batch_size: int = Field(8, ge=1)
     """Windows of 30 s decoded together, and up to four times as many shorter ones; fewer need less memory."""
-    device: Device = "auto"
-    """Where to compute: cpu, cuda, a certain GPU such as cuda:1, or auto, which is CUDA where there is one."""
-    precision: str = "auto"
-    """Type to compute in, such as float32, float16 or int8; auto is what suits the model and device."""
-    threads: int = Field(0, ge=0)
-    """CPU threads; 0 leaves the choice to the engine."""
 
     @field_validator("files")
     @classmethod
