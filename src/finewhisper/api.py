@@ -64,7 +64,6 @@ AudioSource = StrPath | bytes | BinaryIO | Array
 Normalize = str | Callable[[str], str]
 EngineName = Literal["auto", "transformers", "ctranslate2", "whispercpp", "onnx"]
 
-_KIND_OF_ENGINE = dict(zip(ENGINES, KINDS, strict=True))
 _Value = TypeVar("_Value")
 
 
@@ -98,7 +97,7 @@ def load(
     if engine != "auto" and engine not in ENGINES:
         raise UsageError(f"engine={engine!r}: there is no such engine; choose one of auto, {', '.join(ENGINES)}")
     folder = ModelFolder.open(_folder(model, engine), *KINDS)
-    kind = _KIND_OF_ENGINE.get(engine, folder.kind)
+    kind = ENGINES.get(engine, folder.kind)
     if kind != folder.kind:
         step = f'fw.convert({str(folder.path)!r}, {f"{folder.path}-{kind}"!r}, to="{kind}")'
         raise UnsupportedError(f"{folder.path}: is a {folder.kind} folder, which the {engine} engine cannot run; convert it first: {step}")

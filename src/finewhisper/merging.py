@@ -26,8 +26,9 @@ from pydantic import Field, field_validator
 from finewhisper.alignment import choose_heads, require
 from finewhisper.config import Config, Flag, Paths
 from finewhisper.errors import ModelError, UsageError
+from finewhisper.formats import Kind
 from finewhisper.generation import complete
-from finewhisper.model import AUXILIARY_FILES, Context, Kind, ModelCard, ModelFolder, versions
+from finewhisper.model import AUXILIARY_FILES, Context, ModelCard, ModelFolder, versions
 from finewhisper.model_names import advice
 from finewhisper.outputs import atomic_folder, require_absent, require_apart
 from finewhisper.tensors import OUTPUT, Float32, Written, in_library_order, write

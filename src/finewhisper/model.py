@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,6 +23,7 @@ from finewhisper.audio import Seconds
 from finewhisper.completion import completed
 from finewhisper.errors import ModelError
 from finewhisper.files import atomic_file, sha256
+from finewhisper.formats import FORMATS, GGML_NAME, Kind
 from finewhisper.model_names import advice, is_model
 from finewhisper.model_numbers import (
     Stored,
@@ -37,27 +38,7 @@ from finewhisper.outputs import recover
 from finewhisper.small_files import read_json
 from finewhisper.transcript import Task
 
-Kind = Literal["adapter", "transformers", "ctranslate2", "ggml", "onnx", "openai"]
 CARD_NAME = "finewhisper.json"
-#: The file for whisper.cpp in a ggml folder.
-GGML_NAME = "ggml-model.bin"
-
-#: What each kind needs beside its weights, and the command that makes it good.
-_NEEDED = {
-    "adapter": ("adapter_config.json", "adapter_model.safetensors"),
-    "transformers": ("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json"),
-    "ctranslate2": ("config.json", "model.bin"),  # the engine asks for tokenizer.json, convert can do without
-    "ggml": (GGML_NAME, "generation_config.json", "tokenizer.json"),
-    "onnx": ("config.json", "generation_config.json", "tokenizer.json"),
-    "openai": (),  # always a file by itself
-}
-#: Where the weights of each kind lie, for their size and fingerprint; safetensors are found by ``weight_files``.
-_WEIGHTS = {
-    "ctranslate2": ("model.bin",),
-    "ggml": (GGML_NAME,),
-    "onnx": tuple(f"{layout}/*.onnx{end}" for layout in ("onnx", "sherpa-onnx") for end in ("", "_data")),
-}
-
 #: The small files beside the weights that a Whisper folder may hold; which tool reads which is in docs/convert.md.
 AUXILIARY_FILES = (
     "generation_config.json",
@@ -174,7 +155,7 @@ class ModelFolder:
             recover(path)  # a replacement may have been killed between two renames
         kind = _sniff(path)
         files = completed(path, kind)
-        missing = [name for name in _NEEDED[kind] if path.is_dir() and not (files / name).is_file()]
+        missing = [name for name in FORMATS[kind].needed if path.is_dir() and not (files / name).is_file()]
         if missing:
             raise ModelError(f"{path}: a {kind} folder without {', '.join(missing)}; copy what is missing from the original model")
         folder = cls(path, kind, None if files == path else files)
@@ -211,7 +192,7 @@ class ModelFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """``config.json``, or ``adapter_config.json`` of an adapter."""
-        return read_json(self.files / _NEEDED[self.kind][0])
+        return read_json(self.files / FORMATS[self.kind].needed[0])
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -255,9 +236,10 @@ class ModelFolder:
         """The files that hold the weights, whatever the kind. Raises: ModelError: there are none that can be read safely."""
         if self.path.is_file():
             return [self.path]
-        if self.kind not in _WEIGHTS:
+        patterns = FORMATS[self.kind].weights
+        if not patterns:
             return self.weight_files()
-        return sorted(path for pattern in _WEIGHTS[self.kind] for path in self.files.glob(pattern))
+        return sorted(path for pattern in patterns for path in self.files.glob(pattern))
 
 
 def _sniff(path: Path) -> Kind:
@@ -278,7 +260,7 @@ def _sniff(path: Path) -> Kind:
     kind = read_json(path / "config.json").get("model_type")
     if kind != "whisper":
         raise ModelError(f"{path}: is a model of type {kind!r}, not Whisper; finewhisper works with Whisper models only")
-    graphs = any(any(path.glob(pattern)) for pattern in _WEIGHTS["onnx"])
+    graphs = any(any(path.glob(pattern)) for pattern in FORMATS["onnx"].weights)
     return "onnx" if graphs and not any(path.glob("*.safetensors")) else "transformers"  # others keep both in one folder
 
 

@@ -86,6 +86,7 @@ NEEDS_AN_EXTRA = {
     "finewhisper.server.sockets": "serve",
     "finewhisper.server.streams": "serve",
     "finewhisper.server.uploads": "serve",
+    "finewhisper.server.schemas": "serve",
     "finewhisper.server.upstream": "serve",
     "finewhisper.server.worker": "serve",
     "finewhisper.whisper": "train",

@@ -8,21 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finewhisper.config import Config, Flag
+from finewhisper.formats import Quantization as Quantization
 from finewhisper.language import Language
 
-Quantization = Literal[
-    "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16",
-    "f32", "f16", "q8_0", "q5_0", "q5_1", "q4_0",
-]  # fmt: skip
 Target = Literal["transformers", "ctranslate2", "ggml", "onnx"]
 Layout = Literal["transformers.js", "sherpa-onnx"]
-#: What each kind of folder can store its weights as; the first is the default.
-QUANTIZATIONS: dict[Target, tuple[Quantization, ...]] = {
-    "transformers": ("float32", "float16"),
-    "ctranslate2": ("float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"),
-    "ggml": ("f16", "f32", "q8_0", "q5_0", "q5_1", "q4_0"),
-    "onnx": ("float32", "float16", "int8"),
-}
 
 
 class ConvertConfig(Config):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from finewhisper import audio, manifest
 from finewhisper.alignment import choose_heads, require
 from finewhisper.conversion import from_openai, to_ctranslate2, to_ggml, to_onnx, to_transformers, verify
-from finewhisper.conversion.config import QUANTIZATIONS, ConvertConfig, Quantization
+from finewhisper.conversion.config import ConvertConfig, Quantization
 from finewhisper.conversion.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
+from finewhisper.formats import FORMATS, GGML_NAME
 from finewhisper.generation import complete
-from finewhisper.model import GGML_NAME, Kind, ModelFolder, versions
+from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent
 
 if TYPE_CHECKING:
@@ -80,25 +81,16 @@ def run(config: ConvertConfig) -> Converted:
     return Converted(config.source, config.target, quantization, size, agreement, alignment)
 
 
-#: What each kind is made from; every kind can become a transformers folder, and that one any other.
-_SOURCES: dict[str, tuple[Kind, ...]] = {
-    "transformers": ("ctranslate2", "ggml", "openai"),
-    "ctranslate2": ("transformers",),
-    "ggml": ("transformers",),
-    "onnx": ("transformers",),
-}
-
-
 def _open_source(config: ConvertConfig) -> ModelFolder:
     source = ModelFolder.open(config.source)
     if source.kind == config.to:
         raise UsageError(f"--to {config.to}: {config.source} is a {source.kind} {'file' if source.path.is_file() else 'folder'} already")
-    return ModelFolder.open(config.source, *_SOURCES[config.to])
+    return ModelFolder.open(config.source, *FORMATS[config.to].made_from)
 
 
 def _quantization(config: ConvertConfig) -> Quantization:
     """What is asked for, or the default of the kind."""
-    known = QUANTIZATIONS[config.to]
+    known = FORMATS[config.to].quantizations
     if config.layout == "sherpa-onnx":
         if config.to != "onnx":
             raise UsageError(f"--layout sherpa-onnx: is a layout of --to onnx, not of --to {config.to}")
@@ -111,20 +103,11 @@ def _quantization(config: ConvertConfig) -> Quantization:
     return chosen
 
 
-#: The library that runs a kind, and the extra that brings it.
-_LIBRARIES = {
-    "transformers": (("torch", "train"), ("transformers", "train")),
-    "ctranslate2": (("ctranslate2", "ct2"),),
-    "ggml": (("pywhispercpp", "cpp"),),
-    "onnx": (("onnx", "onnx"), ("onnxruntime", "onnx")),
-}
-
-
 def _clips(config: ConvertConfig, source: ModelFolder) -> list[Clip]:
     """What to compare on, read before any work is done so that a wrong path shows at once."""
     if not config.verify:
         return []
-    for library, extra in (*_LIBRARIES.get(source.kind, ()), *_LIBRARIES[config.to]):
+    for library, extra in (*FORMATS[source.kind].libraries, *FORMATS[config.to].libraries):
         if find_spec(library) is None:
             raise MissingExtraError(f"{library}, to compare the copy with its source (--no-verify leaves that out),", extra)
     clips = [Clip(path.name, audio.read(path)[: audio.WINDOW_SAMPLES], config.language) for path in config.verify_audio]

@@ -17,7 +17,8 @@ from finewhisper.conversion.ggml_blocks import BLOCK, BLOCK_TYPES
 from finewhisper.conversion.ggml_format import Writer
 from finewhisper.conversion.openai import Dimensions
 from finewhisper.errors import ModelError, UnsupportedError
-from finewhisper.model import GGML_NAME, ModelFolder
+from finewhisper.formats import GGML_NAME
+from finewhisper.model import ModelFolder
 from finewhisper.tensors import EMBEDDING, OUTPUT, Tensors
 from finewhisper.tokenizer import text_bytes
 

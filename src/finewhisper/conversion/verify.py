@@ -28,6 +28,7 @@ from finewhisper.engines import load_engine
 from finewhisper.engines.base import Engine, token_budget
 from finewhisper.errors import UnsupportedError
 from finewhisper.features import context_frames, log_mel, pad_samples
+from finewhisper.formats import FORMATS
 from finewhisper.model import ModelFolder
 from finewhisper.scoring.rates import NAMES, ErrorRate, common_unit, total, utterance_rates
 from finewhisper.scoring.rates import compare as compare_texts
@@ -214,10 +215,6 @@ def _scientific(error: float | None) -> str:
     return "–" if error is None else f"{error:.1e}"
 
 
-#: What can be asked for the times of words, in an engine that reads attention.
-_TELLS_WORD_TIMES = ("transformers", "ctranslate2")
-
-
 def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quantization: str) -> Agreement:
     """Run both models on a CPU over ``clips``; only one of them is in memory at a time.
 
@@ -239,7 +236,7 @@ def compare(source: ModelFolder, copy: ModelFolder, clips: Sequence[Clip], quant
     source_precision = engine.precision
     del engine
     engine = load_engine(copy, device="cpu")
-    if copy.kind in _TELLS_WORD_TIMES:
+    if FORMATS[copy.kind].word_times:
         engine.try_word_times()
     found = _outputs(engine, clips, languages, "copy")
     limits = _limits(quantization, engine.precision, source_precision)

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from finewhisper.config import Config, Flag
 from finewhisper.downloads.wheels import RELEASES
 from finewhisper.errors import UsageError
-from finewhisper.model import CARD_NAME, Kind, ModelFolder
+from finewhisper.formats import Kind
+from finewhisper.model import CARD_NAME, ModelFolder
 from finewhisper.model_names import HUB_IDS, known, resembling
 from finewhisper.outputs import require_absent
 

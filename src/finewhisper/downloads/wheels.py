@@ -22,8 +22,9 @@ from typing import Any
 from finewhisper import progress
 from finewhisper.errors import ModelError
 from finewhisper.files import sha256
+from finewhisper.formats import Kind
 from finewhisper.generation import complete
-from finewhisper.model import Kind, ModelCard, ModelFolder, versions
+from finewhisper.model import ModelCard, ModelFolder, versions
 from finewhisper.outputs import atomic_folder
 from finewhisper.small_files import preprocessor_config, write_json
 from finewhisper.vocabulary import Vocabulary

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Protocol
+
 from finewhisper.engines.base import Engine
 from finewhisper.errors import UnsupportedError
-from finewhisper.model import Kind, ModelFolder
+from finewhisper.formats import ENGINES, FORMATS, RUNNABLE
+from finewhisper.model import ModelFolder
 
-ENGINES = ("transformers", "ctranslate2", "whispercpp", "onnx")
 #: The kinds of folders that they run.
-KINDS: tuple[Kind, ...] = ("transformers", "ctranslate2", "ggml", "onnx")
+KINDS = RUNNABLE
+
+
+class Loads(Protocol):
+    """The class of an engine that runs model folders."""
+
+    def load(self, folder: ModelFolder, *, device: str, precision: str, threads: int, side_by_side: bool) -> Engine:
+        """As :func:`load_engine`."""
 
 
 def load_engine(
@@ -33,26 +43,12 @@ def load_engine(
         UnsupportedError: there is no engine for this kind, or it cannot honour an option.
         MissingExtraError: the engine's library is not installed.
     """
-    if folder.kind == "transformers":
-        from finewhisper.engines.transformers import TransformersEngine
-
-        return TransformersEngine.load(folder, device=device, precision=precision, threads=threads)
-    if folder.kind == "ctranslate2":
-        from finewhisper.engines.ct2 import CTranslate2Engine
-
-        return CTranslate2Engine.load(folder, device=device, precision=precision, threads=threads, side_by_side=side_by_side)
-    if folder.kind == "ggml":
-        from finewhisper.engines.whispercpp import WhisperCppEngine
-
-        return WhisperCppEngine.load(folder, device=device, precision=precision, threads=threads)
-    if folder.kind == "openai":
-        step = f"finewhisper convert {folder.path} {folder.path.with_suffix('')} --to transformers"
-        raise UnsupportedError(f"{folder.path}: OpenAI's checkpoints cannot be run as they are; convert it first: {step}")
-    if folder.kind == "onnx":
-        from finewhisper.engines.onnx import OnnxEngine
-
-        return OnnxEngine.load(folder, device=device, precision=precision, threads=threads)
-    raise UnsupportedError(f"{folder.path}: an adapter cannot be run by itself; merge it: finewhisper merge {folder.path} -o MERGED")
+    found = FORMATS[folder.kind]
+    if not found.engine:
+        raise UnsupportedError(f"{folder.path}: {found.advice.format(path=folder.path, stem=folder.path.with_suffix(''))}")
+    module, _, name = found.runs.partition(":")
+    engine: Loads = getattr(import_module(module), name)
+    return engine.load(folder, device=device, precision=precision, threads=threads, side_by_side=side_by_side)
 
 
 __all__ = ["ENGINES", "KINDS", "Engine", "load_engine"]

@@ -43,7 +43,9 @@ class OnnxEngine(Engine):
         self._encoded: tuple[Features, Audio] | None = None  # the last batch, so that detecting its language does not encode it twice
 
     @classmethod
-    def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> OnnxEngine:
+    def load(
+        cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0, side_by_side: bool = False
+    ) -> OnnxEngine:
         """Load a folder.
 
         Args:

@@ -47,7 +47,9 @@ class TransformersEngine(Engine):
         self.precision = str(model.dtype).removeprefix("torch.")
 
     @classmethod
-    def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> TransformersEngine:
+    def load(
+        cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0, side_by_side: bool = False
+    ) -> TransformersEngine:
         """Load a transformers folder; arguments and errors are those of :func:`finewhisper.engines.load_engine`."""
         place = choose_device(device)
         if precision not in ("auto", *PRECISIONS):

@@ -41,7 +41,9 @@ class WhisperCppEngine(Engine):
         self._encoded: Features | None = None  # the last clip, so that detecting its language does not encode it twice
 
     @classmethod
-    def load(cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> WhisperCppEngine:
+    def load(
+        cls, folder: ModelFolder, *, device: str = "auto", precision: str = "auto", threads: int = 0, side_by_side: bool = False
+    ) -> WhisperCppEngine:
         """Load a folder.
 
         Args:

@@ -11,15 +11,8 @@ from pydantic import field_validator, model_validator
 from finewhisper.config import Device, Flag, Paths, build
 from finewhisper.conversion.config import ConvertConfig
 from finewhisper.errors import UsageError
+from finewhisper.formats import FORMATS, RUNNABLE
 from finewhisper.scoring.config import ScoringConfig
-
-#: What is made of a kind where only its name is given: the most exact that can be run, and the sizes that people use.
-PRECISIONS: dict[str, tuple[str, ...]] = {
-    "ctranslate2": ("float32", "int8"),
-    "ggml": ("f16", "q8_0", "q5_0"),  # whisper.cpp loads f32, but cannot compute with it
-    "onnx": ("float32", "int8"),
-    "transformers": ("float32", "float16"),
-}
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,7 @@ def copies(targets: tuple[str, ...]) -> list[Copy]:
     found: dict[Copy, None] = {}
     for target in targets:
         kind, _, precision = target.partition(":")
-        if kind not in PRECISIONS:
-            raise UsageError(f"there is no kind {kind!r}; the kinds are {', '.join(PRECISIONS)}")
-        found |= dict.fromkeys(Copy(kind, chosen) for chosen in ([precision] if precision else PRECISIONS[kind]))
+        if kind not in RUNNABLE:
+            raise UsageError(f"there is no kind {kind!r}; the kinds are {', '.join(RUNNABLE)}")
+        found |= dict.fromkeys(Copy(kind, chosen) for chosen in ([precision] if precision else FORMATS[kind].compared))
     return list(found)

@@ -21,7 +21,8 @@ from finewhisper.conversion.run import run
 from finewhisper.conversion.weights import largest_error
 from finewhisper.engines import load_engine
 from finewhisper.errors import FinewhisperError, ModelError, UnsupportedError, UsageError
-from finewhisper.model import GGML_NAME, Context, ModelCard, ModelFolder
+from finewhisper.formats import GGML_NAME
+from finewhisper.model import Context, ModelCard, ModelFolder
 from finewhisper.outputs import RECORD
 from finewhisper.transcript import DecodeOptions
 

@@ -15,13 +15,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from finewhisper.conversion import to_ctranslate2, verify
-from finewhisper.conversion.config import QUANTIZATIONS
 from finewhisper.conversion.verify import Agreement, Comparison
 from finewhisper.conversion.weights import largest_error
 from finewhisper.engines import Engine, load_engine
 from finewhisper.engines.base import Features
 from finewhisper.engines.ct2 import CTranslate2Engine
 from finewhisper.errors import ModelError, UnsupportedError
+from finewhisper.formats import FORMATS
 from finewhisper.model import ModelFolder
 from finewhisper.scoring.rates import ErrorRate
 
@@ -94,7 +94,7 @@ def test_the_table_says_all() -> None:
     assert heard.record()["clips"][0] == {"name": "a", "tokens": 10, "equal_tokens": 10, "source_errors": 10, "errors": 12, "of": 100}
 
 
-@pytest.mark.parametrize("name", sorted({name for names in QUANTIZATIONS.values() for name in names}))
+@pytest.mark.parametrize("name", sorted({name for found in FORMATS.values() for name in found.quantizations}))
 def test_every_type_of_weights_has_a_bound(name: str) -> None:
     assert 0 < verify.bound(name).token_agreement <= 1
 

@@ -19,7 +19,8 @@ from finewhisper.engines import load_engine
 from finewhisper.engines.libwhisper import Network
 from finewhisper.errors import ModelError, UnsupportedError
 from finewhisper.features import log_mel, pad_samples
-from finewhisper.model import GGML_NAME, ModelFolder
+from finewhisper.formats import GGML_NAME
+from finewhisper.model import ModelFolder
 from finewhisper.scoring.scores import error_rate
 from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions

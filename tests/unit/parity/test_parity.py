@@ -77,7 +77,7 @@ def test_kinds_are_made_in_the_precisions_worth_showing() -> None:
     ("arguments", "message"),
     [
         (["model"], "there is nothing to compare the model with"),
-        (["model", "--to", "tflite"], "--to: there is no kind 'tflite'; the kinds are ctranslate2, ggml"),
+        (["model", "--to", "tflite"], "--to: there is no kind 'tflite'; the kinds are transformers, ctranslate2, ggml"),
         (["model", "--to", "ctranslate2:int3"], "--to: ctranslate2:int3: must be 'float32'"),
         (["model", "copy", "--keep", "folder"], "--keep: keeps the copies that --to makes"),
     ],
