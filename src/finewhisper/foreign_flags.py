@@ -50,6 +50,7 @@ ANSWERS: MappingProxyType[str, dict[str, str]] = MappingProxyType(
             "--logging_steps": "leave it out: every step is logged",
             "--min_audio_len": "leave it out: finewhisper prepare names clips that are too short",
             "--max_audio_len": "leave it out: clips of up to 30 s are learnt from, and longer ones are named",
+            "--on_spike": "leave it out: a run whose loss jumps and stays up is stopped, and its checkpoints stay",
             "--push_to_hub": "leave it out: nothing is uploaded",
             "--hub_model_id": "leave it out: nothing is uploaded",
         },
