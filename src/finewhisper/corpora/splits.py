@@ -1,4 +1,4 @@
-"""Splits that hang on the clips alone: not on the order of files, nor on the machine."""
+"""Splits that depend on the clips alone, neither on the order of files nor on the machine."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class SpeechTrainer(Trainer):  # type: ignore[misc]
         score: decodes the development sets with the model as it is and returns their error rates.
         masking: SpecAugment, where it is wanted.
         guard: looks at every step before it is taken.
-        unusable: is told of clips that turn out to be bad.
+        unusable: collects clips that turn out to be bad.
         n_mels: 80, or 128 for large-v3 and turbo.
     """
 

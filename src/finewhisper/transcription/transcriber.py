@@ -57,7 +57,7 @@ class _Recording:
 
 
 class _Retry(NamedTuple):
-    """How a window is decoded, in 30 s, whose text looped before."""
+    """How to decode a window again whose text looped: in 30 s, at a temperature."""
 
     temperature: float
 
