@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from finewhisper import json_values, pickles
 from finewhisper.errors import ModelError
 from finewhisper.files import storage_errors
+from finewhisper.formats import FORMATS, Kind
 from finewhisper.generation import current, is_current
 from finewhisper.pickles import Stored
 from finewhisper.progress import note
@@ -33,12 +34,6 @@ from finewhisper.vocabulary import TIMESTAMP_TOKENS, VOCABULARY_SIZES, Vocabular
 #: The names of pickled weights, and what they are called as safetensors.
 _PICKLES = {"transformers": "pytorch_model", "adapter": "adapter_model"}
 _SAFE = {"transformers": "model.safetensors", "adapter": "adapter_model.safetensors"}
-#: The small files that a kind needs, and that can be derived.
-_DERIVED = {
-    "transformers": ("tokenizer.json", "generation_config.json", "preprocessor_config.json"),
-    "onnx": ("tokenizer.json", "generation_config.json"),
-    "ctranslate2": ("tokenizer.json",),
-}
 #: What torch.compile, FSDP and activation checkpointing put into the names of weights, and DistributedDataParallel before them.
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _DDP = "module"
@@ -48,7 +43,7 @@ _HEADER_BYTES = 100_000_000  # of a safetensors file, as its library has it
 _made: dict[tuple[Path, Any], tempfile.TemporaryDirectory[str]] = {}
 
 
-def completed(path: Path, kind: str) -> Path:
+def completed(path: Path, kind: Kind) -> Path:
     """``path`` itself where nothing is missing, else a temporary folder with what it holds and what could be derived.
 
     Args:
@@ -77,7 +72,7 @@ def completed(path: Path, kind: str) -> Path:
     return Path(_made[state].name)
 
 
-def _complete(path: Path, folder: Path, kind: str, small: tuple[str, ...], weights: list[Path]) -> None:
+def _complete(path: Path, folder: Path, kind: Kind, small: tuple[str, ...], weights: list[Path]) -> None:
     made = [*small, *([_SAFE[kind]] if weights else [])]
     with storage_errors(folder):
         _link_all(path, folder, {*made, *(file.name for file in weights), *(["model.safetensors.index.json"] if weights else [])})
@@ -106,18 +101,19 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _missing_files(path: Path, kind: str) -> tuple[str, ...]:
+def _missing_files(path: Path, kind: Kind) -> tuple[str, ...]:
     """The small files to derive: those that are not there, and a generation configuration of former days."""
-    names = [name for name in _DERIVED.get(kind, ()) if not (path / name).is_file()]
+    derived = FORMATS[kind].derived
+    names = [name for name in derived if not (path / name).is_file()]
     generation = path / "generation_config.json"
-    if "generation_config.json" in _DERIVED.get(kind, ()) and generation.is_file():
+    if "generation_config.json" in derived and generation.is_file():
         size = read_json(path / "config.json").get("vocab_size")
         if not is_current(read_json(generation), size):
             names.append(generation.name)
     return tuple(names)
 
 
-def _write_small(path: Path, folder: Path, kind: str, names: tuple[str, ...]) -> None:
+def _write_small(path: Path, folder: Path, kind: Kind, names: tuple[str, ...]) -> None:
     config = read_json(path / "config.json")
     size = config.get("vocab_size") if kind != "ctranslate2" else _listed_tokens(path)
     if size not in VOCABULARY_SIZES:
@@ -171,7 +167,7 @@ def _preprocessor(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return preprocessor_config(bins) | (stored if isinstance(stored, dict) else {})
 
 
-def _foreign_weights(path: Path, kind: str) -> list[Path]:
+def _foreign_weights(path: Path, kind: Kind) -> list[Path]:
     """The files whose weights must be written anew: pickles where there is nothing else, and names with a wrapper's in them."""
     if kind not in _PICKLES:
         return []

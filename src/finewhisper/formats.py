@@ -24,6 +24,7 @@ class Format:
 
     Attributes:
         needed: files that a folder must have, the one with the network's sizes first; none: it is always a file by itself.
+        derived: small files that are made from the others where somebody left them out.
         weights: patterns of the files that hold the weights; none: safetensors.
         engine: the name of the engine that runs it; "": none does.
         runs: the engine's class, ``module:name``.
@@ -37,6 +38,7 @@ class Format:
     """
 
     needed: tuple[str, ...]
+    derived: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     engine: str = ""
     runs: str = ""
@@ -52,6 +54,7 @@ class Format:
 FORMATS: dict[Kind, Format] = {
     "transformers": Format(
         needed=("config.json", "generation_config.json", "tokenizer.json", "preprocessor_config.json"),
+        derived=("tokenizer.json", "generation_config.json", "preprocessor_config.json"),
         engine="transformers",
         runs="finewhisper.engines.transformers:TransformersEngine",
         libraries=(("torch", "train"), ("transformers", "train")),
@@ -62,6 +65,7 @@ FORMATS: dict[Kind, Format] = {
     ),
     "ctranslate2": Format(
         needed=("config.json", "model.bin"),  # the engine asks for tokenizer.json, convert can do without
+        derived=("tokenizer.json",),
         weights=("model.bin",),
         engine="ctranslate2",
         runs="finewhisper.engines.ct2:CTranslate2Engine",
@@ -83,6 +87,7 @@ FORMATS: dict[Kind, Format] = {
     ),
     "onnx": Format(
         needed=("config.json", "generation_config.json", "tokenizer.json"),
+        derived=("tokenizer.json", "generation_config.json"),
         weights=tuple(f"{layout}/*.onnx{end}" for layout in ("onnx", "sherpa-onnx") for end in ("", "_data")),
         engine="onnx",
         runs="finewhisper.engines.onnx:OnnxEngine",

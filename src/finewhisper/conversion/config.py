@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finewhisper.config import Config, Flag
-from finewhisper.formats import Quantization as Quantization
+from finewhisper.formats import Quantization
 from finewhisper.language import Language
 
 Target = Literal["transformers", "ctranslate2", "ggml", "onnx"]

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 
 from finewhisper import progress
 from finewhisper.conversion import auxiliary_files
-from finewhisper.conversion.config import Quantization
 from finewhisper.errors import MissingExtraError, ModelError
+from finewhisper.formats import Quantization
 from finewhisper.generation import known_alignment_heads
 from finewhisper.model import ModelFolder
 from finewhisper.vocabulary import Vocabulary

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from finewhisper import progress
 from finewhisper.conversion import auxiliary_files
-from finewhisper.conversion.config import Layout, Quantization
+from finewhisper.conversion.config import Layout
 from finewhisper.conversion.to_ctranslate2 import decoding_config
 from finewhisper.errors import MissingExtraError, UsageError
+from finewhisper.formats import Quantization
 from finewhisper.generation import unasked_language
 from finewhisper.model import ModelFolder
 from finewhisper.tensors import Tensors
