@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from finewhisper import audio, manifest
 from finewhisper.alignment import choose_heads, require
 from finewhisper.conversion import from_openai, to_ctranslate2, to_ggml, to_onnx, to_transformers, verify
-from finewhisper.conversion.config import ConvertConfig, Quantization
+from finewhisper.conversion.config import ConvertConfig
 from finewhisper.conversion.verify import Agreement, Clip
 from finewhisper.errors import MissingExtraError, UsageError, VerificationError
-from finewhisper.formats import FORMATS, GGML_NAME
+from finewhisper.formats import FORMATS, GGML_NAME, Quantization
 from finewhisper.generation import complete
 from finewhisper.model import ModelFolder, versions
 from finewhisper.outputs import atomic_folder, require_absent

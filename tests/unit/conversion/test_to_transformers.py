@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 
 from finewhisper import manifest
 from finewhisper.conversion import to_ctranslate2, to_transformers, verify
-from finewhisper.conversion.config import Quantization
 from finewhisper.conversion.weights import largest_error
 from finewhisper.errors import ModelError
+from finewhisper.formats import Quantization
 from finewhisper.model import ModelFolder
 
 Make = Callable[..., Path]
