@@ -21,7 +21,7 @@ from finewhisper.model import ModelFolder
 from finewhisper.scoring.scores import error_rate
 from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 
 
 def measure(engine: Engine, utterances: list[Utterance]) -> tuple[float, float, float]:
@@ -69,7 +69,7 @@ def compare(model: Path, path: Path, limit: int, threads: int) -> int:
     padded = measure(engine, utterances)
     audio_s = sum(utterance.length_s() for utterance in utterances)
     print(f"{model} ({engine.name} {engine.precision}), {path}: {len(utterances)} clips, mean {audio_s / len(utterances):.1f} s")
-    print(f"{platform.machine()}, {threads} threads, greedy, batches of {DecodeOptions().batch_size}\n")
+    print(f"{platform.machine()}, {threads} threads, greedy, batches of {Plan().batch_size}\n")
     print("context    seconds   x real time   WER %   CER %")
     for name, (seconds, wer, cer) in {"trimmed": trimmed, "30 s": padded}.items():
         print(f"{name:<8} {seconds:9.1f} {audio_s / seconds:13.1f} {wer:7.1f} {cer:7.1f}")

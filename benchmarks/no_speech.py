@@ -17,7 +17,7 @@ from finewhisper.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
 from finewhisper.engines import KINDS, load_engine
 from finewhisper.files import atomic_file
 from finewhisper.model import ModelFolder
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 from finewhisper.transcription.vad import anybody_speaks
 
 
@@ -70,7 +70,7 @@ def main() -> int:
     if arguments.model is not None and silence:
         engine = load_engine(ModelFolder.open(arguments.model, *KINDS), device="cpu", threads=1)
         for name, vad in (("without", False), ("with", None)):
-            texts = [heard.text for heard in Transcriber(engine, vad=vad).transcribe_clips(silence)]
+            texts = [heard.text for heard in Transcriber(engine, plan=Plan(vad=vad)).transcribe_clips(silence)]
             invented = sum(bool(text.strip()) for text in texts)
             content[f"invented_{name}"] = invented
             print(f"\n{name} the check {arguments.model.name} writes text for {invented} of {len(silence)} clips without speech")

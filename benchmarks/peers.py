@@ -57,10 +57,10 @@ def ours(job: Job) -> Decode:
     from finewhisper.engines import load_engine
     from finewhisper.model import ModelFolder
     from finewhisper.transcript import DecodeOptions
-    from finewhisper.transcription.transcriber import Transcriber
+    from finewhisper.transcription.transcriber import Plan, Transcriber
 
     engine = load_engine(ModelFolder.open(Path(job.model)), device="cpu", threads=job.threads, side_by_side=True)
-    transcriber = Transcriber(engine, DecodeOptions(timestamps=False, batch_size=BATCH, fallback=()))
+    transcriber = Transcriber(engine, DecodeOptions(timestamps=False), Plan(BATCH, fallback=()))
 
     def decode(clips: Sequence[Clip]) -> list[str]:
         waveforms, languages = zip(*clips, strict=True)

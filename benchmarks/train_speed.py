@@ -35,7 +35,7 @@ from finewhisper.model import ModelFolder
 from finewhisper.scoring.rates import ErrorRate, Interval, difference, interval, total, utterance_rates
 from finewhisper.scoring.text import Normalizer
 from finewhisper.transcript import DecodeOptions
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 
 #: Every fifth AISHELL sentence is for testing.
 TEST_EVERY = 5
@@ -173,7 +173,7 @@ def heard_by(model: Path, utterances: Sequence[Utterance], settings: Settings, *
     engine = load_engine(ModelFolder.open(copy), threads=settings.threads)
     if not trimmed:
         engine = engine.within(engine.context.full())
-    transcriber = Transcriber(engine, DecodeOptions(timestamps=False, fallback=()))
+    transcriber = Transcriber(engine, DecodeOptions(timestamps=False), Plan(fallback=()))
     clips = (utterance.waveform() for utterance in utterances)
     return [heard.text for heard in transcriber.transcribe_clips(clips, languages=[utterance.language for utterance in utterances])]
 

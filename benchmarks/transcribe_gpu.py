@@ -55,11 +55,11 @@ class Setting:
     flops_per_s: float  #: of a large matrix product
     bytes_per_s: float  #: of a large copy
 
-    def options(self, batch: int) -> DecodeOptions:
+    def options(self) -> DecodeOptions:
         """Greedy, without times, and with a budget of exactly ``tokens`` for each clip."""
         free = token_budget(0.0, PROMPT_TOKENS, DecodeOptions())
         per_second = max(self.tokens - free, 0) / self.clip_s
-        return DecodeOptions(language="zh", timestamps=False, batch_size=batch, max_tokens_per_second=per_second * (1 - 1e-9))
+        return DecodeOptions(language="zh", timestamps=False, max_tokens_per_second=per_second * (1 - 1e-9))
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ def _rows(name: str, engine_name: str, setting: Setting) -> Iterator[Row]:
 
 def _measured(row: Row, engine: Engine, held: int, setting: Setting) -> Row:
     clips = _clips(row.batch, setting)
-    options = setting.options(row.batch)
+    options = setting.options()
     machine.reset_peak(setting.device)
     try:
-        written = [len(transcript.text.split()) for transcript in engine.transcribe(clips, options)]
-        seconds = machine.median_seconds(setting.device, lambda: engine.transcribe(clips, options), setting.repeats)
+        written = [len(transcript.text.split()) for transcript in engine.transcribe(clips, options, row.batch)]
+        seconds = machine.median_seconds(setting.device, lambda: engine.transcribe(clips, options, row.batch), setting.repeats)
     except RuntimeError as error:
         return replace(row, problem=_first_line(error))
     if set(written) != {setting.tokens}:

@@ -44,7 +44,7 @@ from finewhisper.transcript import DecodeOptions, Task, Transcript
 from finewhisper.transcript import Segment as Segment
 from finewhisper.transcript import Word as Word
 from finewhisper.transcription.chunks import Clip
-from finewhisper.transcription.transcriber import Progress, Transcriber
+from finewhisper.transcription.transcriber import Plan, Progress, Transcriber
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -195,16 +195,17 @@ class Model:
             prompt=prompt,
             hotwords=hotwords,
             beam_size=beam_size,
-            batch_size=batch_size,
             full_windows=full_windows,
         )
-        return next(self._transcripts([source], options, sample_rate, vad, sequential, progress))
+        plan = Plan(_count("batch_size", batch_size), vad, sequential)
+        return next(self._transcripts([source], options, plan, sample_rate, progress))
 
     def transcribe_many(
         self,
         sources: Iterable[AudioSource],
         *,
         sample_rate: int = SAMPLE_RATE,
+        batch_size: int = 8,
         vad: bool | None = None,
         progress: Progress | None = None,
         **options: Any,
@@ -222,7 +223,8 @@ class Model:
         """
         if isinstance(sources, (str, bytes)):
             raise UsageError("transcribe_many takes a list of recordings; for a single one there is transcribe")
-        return self._transcripts(sources, self._options(**options), sample_rate, vad, False, progress)
+        plan = Plan(_count("batch_size", batch_size), vad)
+        return self._transcripts(sources, self._options(**options), plan, sample_rate, progress)
 
     def stream(
         self,
@@ -262,9 +264,7 @@ class Model:
         unknown = set(options) - _DECODING
         if unknown:
             raise TypeError(f"there is no option {', '.join(sorted(unknown))}; the options are {', '.join(sorted(_DECODING))}")
-        for name in ("beam_size", "batch_size"):
-            if not isinstance(value := options.get(name, 1), int) or value < 1:
-                raise UsageError(f"{name}={value!r}: must be a whole number of 1 or more")
+        _count("beam_size", options.get("beam_size", 1))
         if options.get("task", "transcribe") not in ("transcribe", "translate"):
             raise UsageError(f"task={options['task']!r}: must be 'transcribe' or 'translate'")
         code = spoken_language(language)
@@ -279,12 +279,11 @@ class Model:
         self,
         sources: Iterable[AudioSource],
         options: DecodeOptions,
+        plan: Plan,
         sample_rate: int,
-        vad: bool | None,
-        sequential: bool,
         progress: Progress | None,
     ) -> Iterator[Transcript]:
-        transcriber = Transcriber(self.engine, options, vad=vad, sequential=sequential)
+        transcriber = Transcriber(self.engine, options, plan)
         told: deque[list[Notice]] = deque()
 
         def clips() -> Iterator[Clip]:
@@ -296,7 +295,14 @@ class Model:
             yield transcript.noticed(told.popleft())
 
 
-_DECODING = {"task", "word_timestamps", "prompt", "hotwords", "beam_size", "batch_size", "full_windows"}
+_DECODING = {"task", "word_timestamps", "prompt", "hotwords", "beam_size", "full_windows"}
+
+
+def _count(name: str, value: object) -> int:
+    """Raises: UsageError: an option is not a number that something can be counted in."""
+    if not isinstance(value, int) or value < 1:
+        raise UsageError(f"{name}={value!r}: must be a whole number of 1 or more")
+    return value
 
 
 def _clip(source: AudioSource, sample_rate: int, notices: list[Notice]) -> Clip:

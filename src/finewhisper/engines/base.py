@@ -83,8 +83,11 @@ class Engine(ABC):
         other._learnt = context
         return other
 
-    def transcribe(self, waveforms: Sequence[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def transcribe(self, waveforms: Sequence[Waveform], options: DecodeOptions, batch_size: int = 16) -> list[Transcript]:
         """Decode clips of up to 30 s, 16 kHz mono; the result does not depend on which clips are decoded together.
+
+        Args:
+            batch_size: clips decoded together.
 
         Raises:
             UsageError: the model cannot do what ``options`` ask for.
@@ -95,8 +98,8 @@ class Engine(ABC):
             raise ValueError("an engine takes clips of up to 30 s; Transcriber cuts longer ones")
         results: dict[int, Transcript] = {}
         for frames, members in self._by_context(waveforms, options).items():
-            for first in range(0, len(members), options.batch_size):
-                batch = members[first : first + options.batch_size]
+            for first in range(0, len(members), batch_size):
+                batch = members[first : first + batch_size]
                 with memory_errors(len(batch)):
                     features = np.stack([log_mel(pad_samples(waveforms[index], frames), self.n_mels) for index in batch])
                     clips = [waveforms[index] for index in batch]

@@ -31,7 +31,7 @@ from finewhisper.outputs import atomic_folder, require_absent
 from finewhisper.progress import bar
 from finewhisper.scoring.sets import SpeechSet
 from finewhisper.transcript import Transcript, written_language
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 
 #: Whose versions can change a score.
 _PACKAGES = ("ctranslate2", "torch", "transformers", "pywhispercpp", "onnxruntime", "whisper-normalizer", "OpenCC", "cn2an", "jiwer")
@@ -142,7 +142,7 @@ def _transcribe(
             heard_s += more_s
             progress.update(bisect(ends_s, heard_s + _ROUNDING_S) - progress.n)
 
-        transcripts = Transcriber(engine, config.decode_options(), vad=config.vad).transcribe_clips(
+        transcripts = Transcriber(engine, config.decode_options(), Plan(config.batch_size, config.vad)).transcribe_clips(
             map(measured.waveform, order),
             languages=[languages[index] for index in order],
             progress=advance,

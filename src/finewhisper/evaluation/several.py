@@ -23,6 +23,7 @@ from finewhisper.scoring.scores import Score
 from finewhisper.scoring.sets import SpeechSet, compare_heard, read_sets, short_names
 from finewhisper.transcript import Transcript
 from finewhisper.transcription.sets import setting, transcripts
+from finewhisper.transcription.transcriber import Plan
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _cell(engine: Engine, fingerprint: str, speech: SpeechSet, cells: Cells, con
     if kept is not None:
         note(f"{speech.name}: heard before this command was interrupted")
         return kept
-    heard = transcripts(engine, speech, options, vad=config.vad)
+    heard = transcripts(engine, speech, options, Plan(config.batch_size, config.vad))
     cells.write(key, heard)
     return heard
 

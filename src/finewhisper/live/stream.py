@@ -11,7 +11,7 @@ from finewhisper.live.config import CaptionConfig
 from finewhisper.live.session import Event, Session, Work
 from finewhisper.transcript import DecodeOptions, Transcript
 from finewhisper.transcription.listener import Listener
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 
 #: Silence after a draft for a model that has not learnt short contexts. English sentences cut after 2 to 16 s, tiny.en in int8: with 8 s
 #: the text differs from that of the full context in 3 % of the words and takes 0.3 of the time; with 5 s in 12 %, and some of it loops.
@@ -40,9 +40,10 @@ class Stream:
         self._session = Session(config or CaptionConfig())
         self._chunks = SampleStream(sample_rate)
         options = replace(options, word_timestamps=True)
-        draft = replace(options, beam_size=1, fallback=(), margin_s=DRAFT_MARGIN_S)
+        draft = replace(options, beam_size=1, margin_s=DRAFT_MARGIN_S)
         self._transcribers = {
-            is_draft: Transcriber(engine, chosen, vad=False) for is_draft, chosen in ((False, options), (True, draft))
+            False: Transcriber(engine, options, Plan(vad=False)),
+            True: Transcriber(engine, draft, Plan(vad=False, fallback=())),
         }  # only stretches of speech come here
 
     @property

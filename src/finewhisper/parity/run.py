@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from finewhisper.scoring.rates import Unit
 from finewhisper.scoring.scores import Score
 from finewhisper.scoring.sets import SpeechSet, compare_heard, read_sets, short_names
 from finewhisper.transcription.sets import transcripts
+from finewhisper.transcription.transcriber import Plan
 
 #: What weights are kept in, whatever the kind of the folder.
 _WEIGHTS = frozenset({".bin", ".data", ".gguf", ".onnx", ".onnx_data", ".safetensors"})
@@ -99,7 +99,7 @@ def _heard(name: str, folder: ModelFolder, source: ModelFolder, speech: SpeechSe
         note(f"{name}: its finewhisper.json names other windows than that of {source.path}, whose windows it gets here")
     engine = _load(folder, config).within(_context(source, config))
     began = time.perf_counter()
-    written = transcripts(engine, speech, replace(config.decode_options(), fallback=()), vad=config.vad)
+    written = transcripts(engine, speech, config.decode_options(), Plan(config.batch_size, config.vad, fallback=()))
     seconds = time.perf_counter() - began
     speech = speech.settle(written)
     compared = compare_heard(speech, written, config.task, config.normalizer)

@@ -50,7 +50,7 @@ class ScoringConfig(RecognitionOptions, ComputeOptions):
 
     def decode_options(self) -> DecodeOptions:
         """How each utterance is decoded; its language goes with it."""
-        return DecodeOptions(task=self.task, timestamps=self.timestamps, beam_size=self.beam_size, batch_size=self.batch_size)
+        return DecodeOptions(task=self.task, timestamps=self.timestamps, beam_size=self.beam_size)
 
     def decoding(self, context: str, detected: Collection[str], *, again: bool = True) -> str:
         """How text was made from audio, as in a signature.

@@ -29,7 +29,7 @@ from finewhisper.server.prometheus import Metrics
 from finewhisper.server.worker import SharedEngine, Worker
 from finewhisper.transcript import DecodeOptions, Task, Transcript
 from finewhisper.transcription.chunks import Clip
-from finewhisper.transcription.transcriber import Progress, Transcriber
+from finewhisper.transcription.transcriber import Plan, Progress, Transcriber
 from finewhisper.transcription.wording import Change, changed, changes
 from finewhisper.vocabulary import Vocabulary
 
@@ -224,7 +224,8 @@ class Service:
             share = worker.share(urgent=requested.urgent)
             request.holds(share)
             options = self._options(requested, folder, share.vocabulary)
-            yield Transcriber(share, options, vad=requested.vad)
+            plan = Plan(self.config.batch_size, requested.vad, fallback=() if requested.draft else Plan.fallback)
+            yield Transcriber(share, options, plan)
 
     def _options(self, requested: RequestOptions, folder: ModelFolder, vocabulary: Vocabulary) -> DecodeOptions:
         """What to decode. Raises: UsageError, before anything is decoded."""
@@ -238,13 +239,11 @@ class Service:
             task=requested.task,
             timestamps=timestamps,
             beam_size=requested.beam_size,
-            batch_size=self.config.batch_size,
             prompt=requested.prompt,
             hotwords=requested.hotwords,
             word_timestamps=requested.word_timestamps,
             temperature=requested.temperature,
             margin_s=DRAFT_MARGIN_S if requested.draft else None,
-            fallback=() if requested.draft else DecodeOptions.fallback,
         )
 
     def _clip(self, sound: Sound, request: _Request) -> Clip:

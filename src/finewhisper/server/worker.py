@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from finewhisper.audio import Waveform
@@ -135,7 +135,7 @@ class Worker:
             return self._engine.detect_languages(waveforms)
         return by_halves(
             waveforms,
-            lambda some: self._engine.transcribe(some, replace(options, batch_size=len(some))),
+            lambda some: self._engine.transcribe(some, options, len(some)),
             lambda: self._batch_size,
             self._hold,
         )
@@ -168,15 +168,17 @@ class SharedEngine:
     def frames(self, waveform: Waveform, options: DecodeOptions | None = None) -> int:
         return self._frames(waveform, options)
 
-    def transcribe(self, waveforms: Sequence[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def transcribe(self, waveforms: Sequence[Waveform], options: DecodeOptions, batch_size: int = 0) -> list[Transcript]:
         """As an engine's.
+
+        Args:
+            batch_size: of no account: the worker makes batches of all requests.
 
         Raises:
             ClientGoneError: :meth:`cancel` was called.
             ClosingError: the worker was closed.
         """
-        alike = replace(options, batch_size=0)  # says nothing about a window
-        return self._answers([_Waiting(waveform, self.frames(waveform, options), alike, self._urgent) for waveform in waveforms])
+        return self._answers([_Waiting(waveform, self.frames(waveform, options), options, self._urgent) for waveform in waveforms])
 
     def detect_languages(self, waveforms: Sequence[Waveform]) -> list[dict[str, float]]:
         """As an engine's; raises as :meth:`transcribe`."""

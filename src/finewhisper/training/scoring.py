@@ -24,6 +24,7 @@ from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.processes import dealt_out
 from finewhisper.transcript import UNSPACED, DecodeOptions
 from finewhisper.transcription.sets import transcripts
+from finewhisper.transcription.transcriber import Plan
 
 #: Percent: ``macro``, and the means of ``wer`` and ``cer`` over the sets; with several sets also ``name/wer`` and ``name/cer`` of each.
 #: The bounds of a rate's 95 % interval follow its name: ``macro_low`` and ``macro_high``.
@@ -63,13 +64,18 @@ def require_speech(flag: str, path: Path, utterances: Sequence[Utterance]) -> No
 def scorer(engine: Engine, sets: Sequence[SpeechSet], config: FinetuneConfig) -> Callable[[], Scores]:
     """A function that decodes the sets with the model as it is."""
     # No second attempts at loops: the weights are judged, and a model that loops must not look better or slow the training down.
-    options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
-    return lambda: scores({speech.name: hear_together(engine, speech, options) for speech in sets}, config.metric)
+    options, plan = decoding(config)
+    return lambda: scores({speech.name: hear_together(engine, speech, options, plan) for speech in sets}, config.metric)
 
 
-def hear_together(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
+def decoding(config: FinetuneConfig) -> tuple[DecodeOptions, Plan]:
+    """How development sets are decoded: greedily, every window once."""
+    return DecodeOptions(task=config.task, timestamps=False), Plan(config.batch_size, fallback=())
+
+
+def hear_together(engine: Engine, speech: SpeechSet, options: DecodeOptions, plan: Plan) -> list[Comparison]:
     """As :func:`finewhisper.transcription.sets.hear`; several processes share the work, and all know the whole."""
-    heard = dealt_out(speech.utterances, lambda share: transcripts(engine, replace(speech, utterances=tuple(share)), options))
+    heard = dealt_out(speech.utterances, lambda share: transcripts(engine, replace(speech, utterances=tuple(share)), options, plan))
     return compare_heard(speech, heard, options.task)
 
 

@@ -26,7 +26,6 @@ from finewhisper.training import scoring
 from finewhisper.training.config import FinetuneConfig
 from finewhisper.training.interpolation import Line, Weights, average
 from finewhisper.training.scoring import MACRO, Scores
-from finewhisper.transcript import DecodeOptions
 from finewhisper.transcription.sets import setting
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class Sweep:
         self.line, self.engine, self.dev, self.config = line, engine, tuple(dev), config
         taken = {speech.name for speech in dev}
         self.kept = tuple(replace(speech, name=f"kept {speech.name}") if speech.name in taken else speech for speech in kept)
-        self.options = DecodeOptions(task=config.task, timestamps=False, batch_size=config.batch_size, fallback=())
+        self.decoding = scoring.decoding(config)
         scales = config.sweep.scales or (KEEPING_SCALES if config.keep else SCALES)
         self.scales = tuple(scale for scale in scales if scale != 1) if dev else ()
 
@@ -171,7 +170,7 @@ class Sweep:
 
     def _measure(self, name: str, engine: Engine, sets: Sequence[SpeechSet]) -> tuple[ModelScores, Scores]:
         note(f"{name}:")
-        heard = {speech.name: scoring.hear_together(engine, speech, self.options) for speech in sets}
+        heard = {speech.name: scoring.hear_together(engine, speech, *self.decoding) for speech in sets}
         self.kept = tuple(speech.scored_like(heard[speech.name]) for speech in self.kept)  # the base's languages go for all after it
         found = tuple(
             _score(heard[speech.name], self.config.metric if column < len(self.dev) else "auto") for column, speech in enumerate(sets)

@@ -20,20 +20,12 @@ class DecodeOptions:
     task: Task = "transcribe"  #: "translate" writes English
     timestamps: bool = True  #: let the model write segment times; without them a window is one segment
     beam_size: int = 1  #: 1 is greedy
-    batch_size: int = 16  #: clips decoded together
     max_tokens_per_second: float = 25.0  #: stops runaway loops; the fastest speech in the densest script needs about 16
     prompt: str = ""  #: previous text that the model sees before the clip
     hotwords: tuple[str, ...] = ()  #: names and terms that the model sees before that text
     word_timestamps: bool = False  #: the time of each word, too
     temperature: float = 0.0  #: above 0 tokens are drawn by chance, the rarer ones the more often the higher it is
     seed: int = 0  #: of that chance
-    fallback: tuple[float, ...] = (
-        0.2,
-        0.4,
-        0.6,
-        0.8,
-        1.0,
-    )  #: temperatures to decode a window with whose text loops, one after the other; those of OpenAI
     full_windows: bool = False  #: pad to 30 s whatever context the model can do with
     margin_s: Seconds | None = None  #: silence after a clip, for models that have not learnt it: text may loop. None: 20 s at least
 

@@ -28,7 +28,7 @@ from finewhisper.transcription.chunks import Clip
 from finewhisper.transcription.config import TranscribeConfig
 from finewhisper.transcription.files import STANDARD_INPUT, Recording, destinations, find
 from finewhisper.transcription.speakers import together
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 from finewhisper.transcription.wording import changed, changes
 
 #: Less audio than this is done before a bar would be read.
@@ -256,14 +256,13 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
         task=config.task,
         timestamps=_writes_times(config, folder) if config.timestamps is None else config.timestamps,
         beam_size=config.beam_size,
-        batch_size=config.batch_size,
         prompt=config.prompt,
         hotwords=config.hotwords,
         word_timestamps=config.word_timestamps,
     )
     for language in filter(None, [config.language, *(pair.rpartition("=")[2] for pair in config.language_of)]):
         engine.vocabulary.prompt(language, config.task, timestamps=options.timestamps)  # raises before any recording is read
-    return Transcriber(engine, options, vad=config.vad, sequential=config.sequential)
+    return Transcriber(engine, options, Plan(config.batch_size, config.vad, config.sequential))
 
 
 def _writes_times(config: TranscribeConfig, folder: ModelFolder) -> bool:

@@ -7,18 +7,18 @@ from finewhisper.progress import track
 from finewhisper.scoring.rates import Comparison
 from finewhisper.scoring.sets import SpeechSet, compare_heard
 from finewhisper.transcript import DecodeOptions, Transcript
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 
 
-def hear(engine: Engine, speech: SpeechSet, options: DecodeOptions) -> list[Comparison]:
+def hear(engine: Engine, speech: SpeechSet, options: DecodeOptions, plan: Plan | None = None) -> list[Comparison]:
     """Decode a set with a model and compare each utterance with what was said, in their order."""
-    return compare_heard(speech, transcripts(engine, speech, options), options.task)
+    return compare_heard(speech, transcripts(engine, speech, options, plan), options.task)
 
 
-def transcripts(engine: Engine, speech: SpeechSet, options: DecodeOptions, *, vad: bool | None = None) -> list[Transcript]:
+def transcripts(engine: Engine, speech: SpeechSet, options: DecodeOptions, plan: Plan | None = None) -> list[Transcript]:
     """What a model hears in each utterance, in their order."""
     clips = (utterance.waveform() for utterance in speech.utterances)
-    heard = Transcriber(engine, options, vad=vad).transcribe_clips(clips, languages=speech.languages)
+    heard = Transcriber(engine, options, plan).transcribe_clips(clips, languages=speech.languages)
     return list(track(heard, speech.name, len(speech.utterances), "clips"))
 
 

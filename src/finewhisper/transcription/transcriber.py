@@ -83,21 +83,35 @@ class _Job:
         return len(self.waveform) / SAMPLE_RATE
 
 
-class Transcriber:
-    """An engine with decoding options and a way to cut long audio.
+@dataclass(frozen=True)
+class Plan:
+    """How recordings are cut into windows, and which windows are decoded together, and again.
 
-    Args:
-        engine: a loaded model, or one's share of it.
-        options: how to decode; ``options.batch_size`` windows of 30 s are decoded together, and up to four times as many shorter ones.
+    Attributes:
+        batch_size: windows of 30 s that are decoded together, and up to four times as many shorter ones.
         vad: whether to look for speech first and decode only that; None: in clips longer than 30 s, and whether there is any in shorter
             ones, which are then decoded whole; False: decode everything.
         sequential: decode a recording window after window, each beginning where the model's times ended and told what was said before.
+        fallback: the temperatures to decode a window at whose text loops, one after the other; those of OpenAI.
     """
 
-    def __init__(
-        self, engine: Listener, options: DecodeOptions | None = None, *, vad: bool | None = None, sequential: bool = False
-    ) -> None:
-        self.engine, self.options, self.vad, self.sequential = engine, options or DecodeOptions(), vad, sequential
+    batch_size: int = 16
+    vad: bool | None = None
+    sequential: bool = False
+    fallback: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+class Transcriber:
+    """An engine with decoding options and a plan for recordings of any length.
+
+    Args:
+        engine: a loaded model, or one's share of it.
+        options: how a window is decoded.
+        plan: which windows there are.
+    """
+
+    def __init__(self, engine: Listener, options: DecodeOptions | None = None, plan: Plan | None = None) -> None:
+        self.engine, self.options, self.plan = engine, options or DecodeOptions(), plan or Plan()
 
     def transcribe(self, clip: Clip, *, language: str | None = None, progress: Progress | None = None) -> Transcript:
         """Transcribe 16 kHz mono audio of any length, or its pieces in order; times count from its first sample.
@@ -127,14 +141,14 @@ class Transcriber:
         """
         waiting: deque[_Recording] = deque()  # those that are not yet yielded
         jobs: list[_Job] = []
-        limit_s = min(_LOOK_AHEAD_BATCHES * self.options.batch_size * WINDOW_S, _LOOK_AHEAD_S)
+        limit_s = min(_LOOK_AHEAD_BATCHES * self.plan.batch_size * WINDOW_S, _LOOK_AHEAD_S)
         spoken = itertools.repeat(None) if languages is None else languages
         for clip, language in zip(clips, spoken, strict=languages is not None):
             waiting.append(self._recording(language))
-            if self.sequential:
+            if self.plan.sequential:
                 for _ in self._in_turn(waiting[-1], clip, progress):
                     pass
-            for chunk in [] if self.sequential else chunks(clip, self.vad, self._longest_s):
+            for chunk in [] if self.plan.sequential else chunks(clip, self.plan.vad, self._longest_s):
                 jobs += self._jobs(waiting[-1], chunk)
                 if sum(job.duration_s for job in jobs) >= limit_s:
                     self._decode(jobs, progress)
@@ -156,7 +170,7 @@ class Transcriber:
             progress: as in :meth:`transcribe`.
         """
         recording, finishing, given = self._recording(language), Finishing(), 0
-        stretches = self._in_turn if self.sequential else self._in_stretches
+        stretches = self._in_turn if self.plan.sequential else self._in_stretches
         for _ in stretches(recording, clip, progress):
             heard, given = recording.heard[given:], len(recording.heard)
             yield _transcript(recording, _finished(finishing, heard), recording.covered_s)
@@ -165,9 +179,9 @@ class Transcriber:
 
     def _in_stretches(self, recording: _Recording, clip: Clip, progress: Progress | None) -> Iterator[None]:
         """Decode a recording stretch after stretch, each twice as long as the one before until batches are full."""
-        most_s = self.options.batch_size * WINDOW_S
+        most_s = self.plan.batch_size * WINDOW_S
         stretch_s: Seconds = WINDOW_S
-        for chunk in chunks(clip, self.vad, self._longest_s):
+        for chunk in chunks(clip, self.plan.vad, self._longest_s):
             jobs = self._jobs(recording, chunk)
             while jobs:
                 ends_s = itertools.accumulate(job.duration_s for job in jobs)
@@ -242,9 +256,9 @@ class Transcriber:
 
     def _again(self, job: _Job, heard: Transcript) -> _Job | None:
         """The window to be decoded once more, if its text loops: in 30 s where it had less, then by one temperature after the other."""
-        if not (self.options.fallback and loops.loops(heard)):
+        if not (self.plan.fallback and loops.loops(heard)):
             return None
-        retries = [_Retry(temperature) for temperature in self.options.fallback]
+        retries = [_Retry(temperature) for temperature in self.plan.fallback]
         if self._frames(job.waveform) < WINDOW_FRAMES:
             retries.insert(0, _Retry(self.options.temperature))
         tried = (*job.tried, heard)
@@ -258,19 +272,18 @@ class Transcriber:
 
     def _run(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         """Decode windows together, or half of them at a time, and of all later batches, where memory does not hold them."""
-        return by_halves(batch, lambda some: self._together(some, language), lambda: self.options.batch_size, self._hold)
+        return by_halves(batch, lambda some: self._together(some, language), lambda: self.plan.batch_size, self._hold)
 
     def _hold(self, batch_size: int) -> None:
-        self.options = replace(self.options, batch_size=batch_size)
+        self.plan = replace(self.plan, batch_size=batch_size)
 
     def _together(self, batch: list[_Job], language: str | None) -> list[Transcript]:
         options = replace(
             self._options(batch[0].retry),
             language=language,
             prompt=f"{self.options.prompt} {batch[0].previous}".strip(),
-            batch_size=len(batch),
         )
-        return self.engine.transcribe([job.waveform for job in batch], options)
+        return self.engine.transcribe([job.waveform for job in batch], options, len(batch))
 
     def _heard(self, job: _Job, transcript: Transcript) -> list[_Job]:
         """Note what was heard in a window; the windows that have to be decoded after it."""
@@ -300,7 +313,7 @@ class Transcriber:
             group.sort(key=lambda job: -job.duration_s)
             first = 0
             while first < len(group):
-                size = min(windows_together(frames, self.options.batch_size), math.ceil(share / frames))
+                size = min(windows_together(frames, self.plan.batch_size), math.ceil(share / frames))
                 yield group[first : first + size], language
                 first += size
 

@@ -53,7 +53,7 @@ def test_training_counts_what_a_step_computes(method, full, checkpointing):
 
 def test_transcribing_counts_what_an_engine_computes():
     setting = transcribe_gpu.Setting(CPU, torch.float32, (2,), 4.5, 40, repeats=1, seed=0, flops_per_s=1.0, bytes_per_s=1.0)
-    clips, options = transcribe_gpu._clips(2, setting), setting.options(2)
+    clips, options = transcribe_gpu._clips(2, setting), setting.options()
     with transcribe_gpu.transformers_engine(TINY, setting) as loaded:
         engine = loaded.within(Context(trimmed=True))
         work = flops.Work(2, engine.frames(clips[0]), setting.tokens, 0)

@@ -17,7 +17,7 @@ SETTING = transcribe_gpu.Setting(torch.device("cpu"), torch.float32, (1, 2), 4.5
 def test_a_clip_gets_as_many_tokens_as_were_asked_for(engine, tokens):
     setting = replace(SETTING, tokens=tokens)
     with transcribe_gpu.ENGINES[engine](shapes.SHAPES["tiny"], setting) as loaded:
-        heard = loaded.transcribe(transcribe_gpu._clips(2, setting), setting.options(2))
+        heard = loaded.transcribe(transcribe_gpu._clips(2, setting), setting.options())
     assert [len(transcript.text.split()) for transcript in heard] == [tokens, tokens]
 
 
@@ -36,7 +36,7 @@ def test_an_engine_that_is_not_there_is_a_row_that_says_so(monkeypatch):
 def test_a_batch_that_does_not_fit_leaves_the_others_in_the_table(monkeypatch):
     real = transcribe_gpu.TransformersEngine.transcribe
 
-    def transcribe(self, clips, options):
+    def transcribe(self, clips, options, batch_size):
         if len(clips) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\n9 GiB")
         return real(self, clips, options)

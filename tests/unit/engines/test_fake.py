@@ -8,7 +8,7 @@ import pytest
 from finewhisper.audio import Waveform
 from finewhisper.engines.fake import FakeEngine, byte_vocabulary
 from finewhisper.transcript import DecodeOptions, Segment, Transcript
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 from finewhisper.vocabulary import Vocabulary
 
 
@@ -30,7 +30,7 @@ def test_a_script_sees_the_sound_and_the_options():
         return f"{len(clip) / 16_000:.0f} s, after: {options.prompt}" if np.abs(clip).max() > 0.2 else ""
 
     engine = FakeEngine(script)
-    options = DecodeOptions(prompt="what was said", batch_size=8)
+    options = DecodeOptions(prompt="what was said")
     transcripts = engine.transcribe([noise(3.0), noise(2.0, loudness=0.01), noise(4.0)], options)
     assert [transcript.text for transcript in transcripts] == ["3 s, after: what was said", "", "4 s, after: what was said"]
 
@@ -47,7 +47,8 @@ def test_phrases_keep_times_scores_and_language_within_the_audio():
 
 
 def test_long_recordings_are_windows_of_their_own():
-    heard = Transcriber(FakeEngine(lambda clip, _: f"a window of {len(clip) / 16_000:.0f} s"), DecodeOptions(language="en"), vad=False)
+    engine = FakeEngine(lambda clip, _: f"a window of {len(clip) / 16_000:.0f} s")
+    heard = Transcriber(engine, DecodeOptions(language="en"), Plan(vad=False))
     (transcript,) = heard.transcribe_clips([noise(65.0)])
     assert len(transcript.segments) >= 3
     assert transcript.segments[-1].end_s <= 65.0

@@ -25,7 +25,7 @@ from finewhisper.transcript import DecodeOptions, Segment, Transcript
 from finewhisper.transcription import chunks
 from finewhisper.transcription import transcriber as module
 from finewhisper.transcription.loops import repeats
-from finewhisper.transcription.transcriber import Transcriber
+from finewhisper.transcription.transcriber import Plan, Transcriber
 
 pytestmark = pytest.mark.real
 
@@ -51,9 +51,9 @@ def batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[list[float]
     seen: list[list[float]] = []
     original = engine.transcribe
 
-    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def spy(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         seen.append([round(len(waveform) / 16_000, 1) for waveform in waveforms])
-        return original(waveforms, options)
+        return original(waveforms, options, *more)
 
     monkeypatch.setattr(engine, "transcribe", spy)
     return seen
@@ -103,15 +103,15 @@ def reading(engine: Engine, data: Path) -> Transcript:
 
 def test_clips_of_any_length_keep_their_order(quick: Engine, batches: list[list[float]]):
     clips = [tone(seconds) for seconds in (0.6, 5.0, 0.9, 0.2, 3.0)]
-    transcripts = list(Transcriber(quick, DecodeOptions(timestamps=False), vad=False).transcribe_clips(clips))
+    transcripts = list(Transcriber(quick, DecodeOptions(timestamps=False), plan=Plan(vad=False)).transcribe_clips(clips))
     assert [transcript.duration_s for transcript in transcripts] == [0.6, 5.0, 0.9, 0.2, 3.0]
     assert batches == [[5.0], [3.0], [0.9, 0.6], [0.2]]  # like contexts together, the longest first
 
 
 def test_a_batch_holds_no_more_than_it_may(quick: Engine, batches: list[list[float]]):
     """Four times as many short windows as long ones, and twice as many of half the length."""
-    options = DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1)
-    list(Transcriber(quick, options, vad=False).transcribe_clips([*[tone(1.0)] * 9, *[tone(14.0)] * 5]))
+    options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
+    list(Transcriber(quick, options, Plan(batch_size=2, vad=False)).transcribe_clips([*[tone(1.0)] * 9, *[tone(14.0)] * 5]))
     assert batches == [[14.0] * 4, [14.0], [1.0] * 8, [1.0]]
 
 
@@ -124,16 +124,16 @@ def test_batches_side_by_side_say_the_same(engine: Engine, tiny_en_ct2_model: Pa
     most: list[int] = []
     original = pair.transcribe
 
-    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def spy(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         running.add(threading.get_ident())
         most.append(len(running))
         try:
-            return original(waveforms, options)
+            return original(waveforms, options, *more)
         finally:
             running.discard(threading.get_ident())
 
     monkeypatch.setattr(pair, "transcribe", spy)
-    transcripts = list(Transcriber(pair, DecodeOptions(batch_size=2)).transcribe_clips(clips))
+    transcripts = list(Transcriber(pair, plan=Plan(batch_size=2)).transcribe_clips(clips))
     assert max(most) == 2
     assert [heard.text for heard in transcripts] == [heard.text for heard in Transcriber(engine).transcribe_clips(clips)]
 
@@ -142,13 +142,13 @@ def test_what_one_worker_fails_on_stops_all(tiny_en_ct2_model: Path, monkeypatch
     pair = load_engine(ModelFolder.open(tiny_en_ct2_model), device="cpu", precision="int8", threads=2, side_by_side=True)
     calls: list[int] = []
 
-    def broken(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def broken(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         calls.append(len(waveforms))
         raise UsageError("not this one")
 
     monkeypatch.setattr(pair, "transcribe", broken)
     with pytest.raises(UsageError, match="not this one"):
-        list(Transcriber(pair, DecodeOptions(batch_size=1), vad=False).transcribe_clips([tone(20.0)] * 12))
+        list(Transcriber(pair, plan=Plan(batch_size=1, vad=False)).transcribe_clips([tone(20.0)] * 12))
     assert len(calls) <= 4  # two that ran, one that waited, and one begun meanwhile
 
 
@@ -165,8 +165,8 @@ def test_clips_are_read_only_a_stretch_ahead(quick: Engine):
             most = max(most, sum(reference() is not None for reference in alive))
             yield clip
 
-    options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
-    assert sum(1 for _ in Transcriber(quick, options, vad=False).transcribe_clips(clips())) == 24
+    options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
+    assert sum(1 for _ in Transcriber(quick, options, Plan(batch_size=1, vad=False)).transcribe_clips(clips())) == 24
     assert 2 <= most <= 2 * 30 / 10 + 2
 
 
@@ -180,8 +180,8 @@ def test_a_huge_batch_is_not_waited_for(quick: Engine, monkeypatch: pytest.Monke
             read.append(index)
             yield tone(10.0)
 
-    options = DecodeOptions(timestamps=False, batch_size=100_000, max_tokens_per_second=0.1)
-    next(Transcriber(quick, options, vad=False).transcribe_clips(clips()))
+    options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
+    next(Transcriber(quick, options, Plan(batch_size=100_000, vad=False)).transcribe_clips(clips()))
     assert len(read) == 4
 
 
@@ -193,18 +193,18 @@ def test_transcripts_come_while_clips_are_still_being_read(quick: Engine):
             read.append(index)
             yield tone(10.0)
 
-    options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
-    next(Transcriber(quick, options, vad=False).transcribe_clips(clips()))
+    options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
+    next(Transcriber(quick, options, Plan(batch_size=1, vad=False)).transcribe_clips(clips()))
     assert len(read) < 24
 
 
 def test_an_unused_run_reads_nothing(quick: Engine):
-    assert list(Transcriber(quick, vad=False).transcribe_clips([])) == []
+    assert list(Transcriber(quick, plan=Plan(vad=False)).transcribe_clips([])) == []
 
 
 def test_a_model_that_has_learnt_short_contexts_gets_short_windows(quick: Engine, data: Path, batches: list[list[float]]):
     waveform, _ = longform(data, "bush_election_day", 60.0)
-    Transcriber(quick, DecodeOptions(timestamps=False, max_tokens_per_second=0.1), vad=False).transcribe(waveform)
+    Transcriber(quick, DecodeOptions(timestamps=False, max_tokens_per_second=0.1), plan=Plan(vad=False)).transcribe(waveform)
     windows = [length for batch in batches for length in batch]
     assert 5 <= len(windows) <= 12
     assert max(windows) <= 10.0
@@ -220,7 +220,7 @@ def test_silence_of_any_length_is_an_empty_transcript(engine: Engine, batches: l
 
 def test_without_detection_silence_is_decoded_too(quick: Engine, batches: list[list[float]]):
     options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
-    Transcriber(quick, options, vad=False).transcribe(np.zeros(16_000 * 40, dtype=np.float32))
+    Transcriber(quick, options, Plan(vad=False)).transcribe(np.zeros(16_000 * 40, dtype=np.float32))
     assert sum(map(sum, batches)) == pytest.approx(40.0, abs=0.2)
 
 
@@ -236,24 +236,24 @@ def test_no_text_is_invented_where_nobody_speaks(engine: Engine, batches: list[l
 def test_clips_with_speech_are_decoded_whole(engine: Engine, data: Path, batches: list[list[float]]):
     clip = audio.read(data / "en_misc" / "audio" / "jfk.opus")
     heard = Transcriber(engine).transcribe(clip)
-    assert heard == Transcriber(engine, vad=False).transcribe(clip)
+    assert heard == Transcriber(engine, plan=Plan(vad=False)).transcribe(clip)
     assert heard.notices == ()
     assert batches == [[pytest.approx(len(clip) / 16_000)]] * 2
 
 
 def test_detection_can_be_asked_for_short_clips(engine: Engine, batches: list[list[float]]):
-    assert Transcriber(engine, vad=True).transcribe(tone(3.0)).segments == ()
+    assert Transcriber(engine, plan=Plan(vad=True)).transcribe(tone(3.0)).segments == ()
     assert batches == []
 
 
 def test_languages_must_be_as_many_as_clips(quick: Engine):
     with pytest.raises(ValueError, match="shorter"):
-        list(Transcriber(quick, vad=False).transcribe_clips([tone(1.0)] * 2, languages=["en"]))
+        list(Transcriber(quick, plan=Plan(vad=False)).transcribe_clips([tone(1.0)] * 2, languages=["en"]))
 
 
 def test_an_unknown_language_is_refused_before_anything_is_decoded(quick: Engine, batches: list[list[float]]):
     with pytest.raises(UsageError, match="klingon"):
-        Transcriber(quick, vad=False).transcribe(tone(1.0), language="klingon")
+        Transcriber(quick, plan=Plan(vad=False)).transcribe(tone(1.0), language="klingon")
     assert batches == []
 
 
@@ -298,7 +298,7 @@ def test_a_model_that_creeps_is_not_followed_to_the_end(
     """Its first phrase ends after half a second, whatever it is given: 39 windows would be heard in these 20 s."""
     heard: list[float] = []
 
-    def creeping(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def creeping(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         heard.extend(len(waveform) / 16_000 for waveform in waveforms)
         return [Transcript((Segment("so it is", 0.0, end_s),), "en", len(waveform) / 16_000) for waveform in waveforms]
 
@@ -318,12 +318,12 @@ def test_a_loop_is_decoded_again_and_nothing_else_is(quick: Engine, data: Path, 
     ways: list[tuple[float, bool, int]] = []
     original = quick.transcribe
 
-    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def spy(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         ways.append((options.temperature, options.full_windows, len(waveforms)))
-        return original(waveforms, options)
+        return original(waveforms, options, *more)
 
     monkeypatch.setattr(quick, "transcribe", spy)
-    first, second = Transcriber(quick, options, vad=False).transcribe_clips(clips)
+    first, second = Transcriber(quick, options, Plan(vad=False)).transcribe_clips(clips)
     assert not repeats(first.text)
     assert second == greedy[1]
     assert ways[-1] == (0.0, True, 1)  # alone, in 30 s, which helps
@@ -342,18 +342,18 @@ def test_what_loops_in_30_s_too_is_decoded_by_chance(quick: Engine, monkeypatch:
     """A text that loops whatever is tried, which no clip does for certain."""
     ways: list[tuple[float, bool]] = []
 
-    def looping(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def looping(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         ways.append((options.temperature, options.full_windows))
         return [Transcript((Segment("and so " * 40, 0.0, 1.0),), "en", 1.0)]
 
     monkeypatch.setattr(quick, "transcribe", looping)
-    Transcriber(quick, vad=False).transcribe(tone(1.0))
-    assert ways == [(0.0, False), (0.0, True), *((temperature, True) for temperature in DecodeOptions().fallback)]
+    Transcriber(quick, plan=Plan(vad=False)).transcribe(tone(1.0))
+    assert ways == [(0.0, False), (0.0, True), *((temperature, True) for temperature in Plan().fallback)]
     ways.clear()
-    Transcriber(quick, vad=False).transcribe(tone(29.8))  # hears 30 s from the first
-    assert ways == [(0.0, False), *((temperature, True) for temperature in DecodeOptions().fallback)]
+    Transcriber(quick, plan=Plan(vad=False)).transcribe(tone(29.8))  # hears 30 s from the first
+    assert ways == [(0.0, False), *((temperature, True) for temperature in Plan().fallback)]
     ways.clear()
-    Transcriber(quick, DecodeOptions(fallback=()), vad=False).transcribe(tone(1.0))
+    Transcriber(quick, plan=Plan(vad=False, fallback=())).transcribe(tone(1.0))
     assert ways == [(0.0, False)]
 
 
@@ -386,11 +386,11 @@ def test_where_memory_does_not_hold_a_batch_smaller_ones_are_tried(
         return original(features, *rest)
 
     monkeypatch.setattr(quick, "_generate", small)
-    transcriber = Transcriber(quick, DecodeOptions(timestamps=False, batch_size=2, max_tokens_per_second=0.1), vad=False)
+    transcriber = Transcriber(quick, DecodeOptions(timestamps=False, max_tokens_per_second=0.1), Plan(batch_size=2, vad=False))
     assert len(list(transcriber.transcribe_clips([tone(1.0)] * 9))) == 9
     assert [len(batch) for batch in batches] == [8, 4, 2, 2, 4, 2, 2, 1]
     assert "memory does not hold 8 windows" in capsys.readouterr().err
-    assert transcriber.options.batch_size == 1
+    assert transcriber.plan.batch_size == 1
 
 
 def test_memory_for_features_is_memory_too(quick: Engine, batches: list[list[float]], monkeypatch: pytest.MonkeyPatch):
@@ -402,8 +402,8 @@ def test_memory_for_features_is_memory_too(quick: Engine, batches: list[list[flo
         return original(features)
 
     monkeypatch.setattr(base.np, "stack", small)
-    options = DecodeOptions(timestamps=False, batch_size=1, max_tokens_per_second=0.1)
-    assert len(list(Transcriber(quick, options, vad=False).transcribe_clips([tone(1.0)] * 4))) == 4
+    options = DecodeOptions(timestamps=False, max_tokens_per_second=0.1)
+    assert len(list(Transcriber(quick, options, Plan(batch_size=1, vad=False)).transcribe_clips([tone(1.0)] * 4))) == 4
     assert [len(batch) for batch in batches] == [4, 2, 2]
 
 
@@ -422,7 +422,7 @@ def test_where_memory_does_not_hold_one_window_the_message_says_what_to_do(quick
 
     monkeypatch.setattr(quick, "_generate", full)
     with pytest.raises(MemoryLimitError, match="smaller --batch-size, an int8 copy or a smaller model"):
-        Transcriber(quick, vad=False).transcribe(tone(1.0))
+        Transcriber(quick, plan=Plan(vad=False)).transcribe(tone(1.0))
 
 
 def test_a_recording_in_pieces_is_heard_like_the_whole(engine: Engine, data: Path, monkeypatch: pytest.MonkeyPatch):
@@ -441,14 +441,14 @@ def test_in_turn_each_window_is_told_what_was_said_before(engine: Engine, data: 
     prompts: list[str] = []
     original = engine.transcribe
 
-    def spy(waveforms: list[Waveform], options: DecodeOptions) -> list[Transcript]:
+    def spy(waveforms: list[Waveform], options: DecodeOptions, *more: int) -> list[Transcript]:
         prompts.append(options.prompt)
-        return original(waveforms, options)
+        return original(waveforms, options, *more)
 
     monkeypatch.setattr(engine, "transcribe", spy)
     covered: list[float] = []
     options = DecodeOptions(prompt="An address.")
-    transcript = Transcriber(engine, options, sequential=True).transcribe(waveform, progress=covered.append)
+    transcript = Transcriber(engine, options, Plan(sequential=True)).transcribe(waveform, progress=covered.append)
     assert error_rate([said], [transcript.text], "word", Normalizer.for_language("en")).percent < 12
     assert prompts[0] == "An address."
     assert prompts[1].startswith("An address. Good morning.")
@@ -490,8 +490,8 @@ def test_parts_joined_are_the_transcript(engine: Engine, data: Path):
 
 def test_parts_of_what_is_decoded_in_turn(engine: Engine, data: Path):
     waveform, _ = longform(data, "bush_election_day", 65.0)
-    parts = list(Transcriber(engine, sequential=True).parts(waveform))
-    whole = Transcriber(engine, sequential=True).transcribe(waveform)
+    parts = list(Transcriber(engine, plan=Plan(sequential=True)).parts(waveform))
+    whole = Transcriber(engine, plan=Plan(sequential=True)).transcribe(waveform)
     assert len(parts) >= 3
     assert tuple(itertools.chain.from_iterable(part.segments for part in parts)) == whole.segments
 
