@@ -131,6 +131,13 @@ def test_ass_has_a_dialogue_line_for_each_cue():
     assert style[0].count(",") == style[1].count(",")
 
 
+@pytest.mark.parametrize("start_s", [0.0005, 0.0015, 1.0005, 59.9995])
+def test_half_a_millisecond_falls_the_same_way_in_every_format(start_s: float):
+    transcript = Transcript((Segment("word", start_s, start_s + 1),), "en", start_s + 1)
+    (cue,) = srt.parse(WRITERS["srt"](transcript))
+    assert round(cue.start.total_seconds(), 3) == json.loads(WRITERS["json"](transcript))["segments"][0]["start"]
+
+
 def test_lines_and_cues_are_bounded_in_subtitles():
     layout = Layout(max_line_width=10, max_line_count=2)
     transcript = Transcript((Segment("one two three four five six", 0.0, 6.0),), "en", 6.0)

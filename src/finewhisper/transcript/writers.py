@@ -123,7 +123,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 
 
 def _milliseconds(seconds: Seconds) -> int:
-    return max(round(seconds * 1000), 0)
+    return max(round(round(seconds, 3) * 1000), 0)  # as JSON has it: half a millisecond may fall either way
 
 
 def _hundredths(seconds: Seconds) -> str:
