@@ -142,7 +142,8 @@ def test_bad_clips(base_model: Path, tmp_path: Path) -> None:
         (["gone", "--manifest", "x.jsonl", "-o", "out", "--normalize", "upper"], "--normalize: there is no step 'upper'"),
     ],
 )
-def test_mistakes(arguments: list[str], message: str) -> None:
+def test_mistakes(arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where no model is near, as there is after make demo
     found = finewhisper("evaluate", *arguments)
     assert found.returncode == 2
     assert message in found.stderr
