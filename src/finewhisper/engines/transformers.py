@@ -19,14 +19,7 @@ from finewhisper.vocabulary import Vocabulary
 
 try:
     import torch
-    from transformers import (
-        GenerationConfig,
-        GenerationMixin,
-        LogitsProcessorList,
-        SuppressTokensAtBeginLogitsProcessor,
-        SuppressTokensLogitsProcessor,
-        WhisperTimeStampLogitsProcessor,
-    )
+    from transformers import GenerationConfig, GenerationMixin, WhisperTimeStampLogitsProcessor
     from transformers.modeling_outputs import BaseModelOutput
 except ImportError as error:
     raise MissingExtraError("transformers with torch", "train") from error
@@ -120,9 +113,9 @@ class TransformersEngine(Engine):
         known = alignment_heads(getattr(self.model.generation_config, "alignment_heads", None), layers=layers, heads=heads)
         return known or [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
 
-    def _encode(self, features: Features, model: whisper.LengthAwareWhisper | None = None) -> torch.Tensor:
+    def _encode(self, features: Features) -> torch.Tensor:
         batch = torch.from_numpy(features).to(self.model.device, self.model.dtype)
-        states: torch.Tensor = (model or self.model).model.encoder(batch).last_hidden_state
+        states: torch.Tensor = self.model.model.encoder(batch).last_hidden_state
         return states
 
     def _decode_hidden(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -150,16 +143,6 @@ class TransformersEngine(Engine):
         config.no_timestamps_token_id = self.vocabulary.no_timestamps
         config.max_initial_timestamp_index = getattr(stored, "max_initial_timestamp_index", 50)
         return config, [WhisperTimeStampLogitsProcessor(config, begin_index=prompt_length)]
-
-    def _rules(self, config: GenerationConfig, processors: list[Any], prompt_length: int) -> LogitsProcessorList:
-        """What may be written, as ``generate`` puts it together from what :meth:`_search` answers."""
-        rules = LogitsProcessorList()
-        if config.suppress_tokens:
-            rules.append(SuppressTokensLogitsProcessor(config.suppress_tokens, device=self.model.device))
-        if config.begin_suppress_tokens:
-            rules.append(SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, prompt_length, device=self.model.device))
-        rules.extend(processors)
-        return rules
 
     def _score(self, states: torch.Tensor, sequences: torch.Tensor, prompt_length: int) -> list[Hypothesis]:
         """One teacher-forced pass over what was written: its log-probability, and how likely it is that nobody spoke."""

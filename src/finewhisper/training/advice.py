@@ -58,15 +58,15 @@ def _voices(spoken: Sequence[Utterance], heard: Sequence[Utterance]) -> Iterator
         "train on other voices too, or see with --keep what becomes of them."
     )
     if heard and all(speaker(utterance) == voice for utterance in heard):
-        yield ("The development set has no other voice either: its score says nothing about others.")
+        yield "The development set has no other voice either: its score says nothing about others."
 
 
 def _amount(spoken: Sequence[Utterance]) -> Iterator[str]:
     if len(spoken) < FEW:
         yield (
             f"{len(spoken)} utterances are few. Below some {FEW}, much of what is learnt is chance: record more, or let each sound "
-            "different every time it is heard (--augment), and take no "
-            "difference for real that is smaller than the interval beside the score."
+            "different every time it is heard (--augment), and take no difference for real that is smaller than the interval beside the "
+            "score."
         )
 
 
