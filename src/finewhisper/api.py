@@ -195,10 +195,9 @@ class Model:
             prompt=prompt,
             hotwords=hotwords,
             beam_size=beam_size,
-            full_windows=full_windows,
         )
         plan = Plan(_count("batch_size", batch_size), vad, sequential)
-        return next(self._transcripts([source], options, plan, sample_rate, progress))
+        return next(self._transcripts([source], options, plan, full_windows, sample_rate, progress))
 
     def transcribe_many(
         self,
@@ -207,6 +206,7 @@ class Model:
         sample_rate: int = SAMPLE_RATE,
         batch_size: int = 8,
         vad: bool | None = None,
+        full_windows: bool = False,
         progress: Progress | None = None,
         **options: Any,
     ) -> Iterator[Transcript]:
@@ -221,10 +221,10 @@ class Model:
         Raises:
             FinewhisperError: as :meth:`transcribe`, when the recording's turn comes; those before it have been handed over.
         """
-        if isinstance(sources, (str, bytes)):
+        if isinstance(sources, (str, bytes, os.PathLike)):
             raise UsageError("transcribe_many takes a list of recordings; for a single one there is transcribe")
         plan = Plan(_count("batch_size", batch_size), vad)
-        return self._transcripts(sources, self._options(**options), plan, sample_rate, progress)
+        return self._transcripts(sources, self._options(**options), plan, full_windows, sample_rate, progress)
 
     def stream(
         self,
@@ -280,10 +280,12 @@ class Model:
         sources: Iterable[AudioSource],
         options: DecodeOptions,
         plan: Plan,
+        full_windows: bool,
         sample_rate: int,
         progress: Progress | None,
     ) -> Iterator[Transcript]:
-        transcriber = Transcriber(self.engine, options, plan)
+        engine = self.engine.within(self.engine.context.full()) if full_windows else self.engine
+        transcriber = Transcriber(engine, options, plan)
         told: deque[list[Notice]] = deque()
 
         def clips() -> Iterator[Clip]:
@@ -295,7 +297,7 @@ class Model:
             yield transcript.noticed(told.popleft())
 
 
-_DECODING = {"task", "word_timestamps", "prompt", "hotwords", "beam_size", "full_windows"}
+_DECODING = {"task", "word_timestamps", "prompt", "hotwords", "beam_size"}
 
 
 def _count(name: str, value: object) -> int:

@@ -20,7 +20,7 @@ import finewhisper as fw
 from finewhisper import api, audio, manifest
 from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.engines.fake import FakeEngine
-from finewhisper.model import ModelFolder
+from finewhisper.model import Context, ModelFolder
 from finewhisper.transcript import DecodeOptions
 
 
@@ -177,8 +177,28 @@ def test_many_are_heard_in_order_and_read_only_when_their_turn_comes() -> None:
 
 
 def test_a_single_recording_given_as_many_is_told() -> None:
-    with pytest.raises(fw.UsageError, match="takes a list of recordings"):
-        model().transcribe_many("a.wav")
+    for source in ("a.wav", Path("a.wav"), b"RIFF"):
+        with pytest.raises(fw.UsageError, match="takes a list of recordings"):
+            model().transcribe_many(source)  # type: ignore[arg-type]
+
+
+def test_full_windows_are_cut_as_the_commands_cut_them() -> None:
+    """In windows of 28 s, not in those of a model that has learnt short contexts."""
+    lengths: list[float] = []
+
+    def script(waveform: Waveform, options: DecodeOptions) -> str:
+        lengths.append(len(waveform) / SAMPLE_RATE)
+        return "hello"
+
+    taught = fw.Model(FakeEngine(script, context=Context(trimmed=True)))
+    taught.transcribe(tone(50.0), vad=False, timestamps=False)
+    assert max(lengths) <= 10
+    lengths.clear()
+    taught.transcribe(tone(50.0), vad=False, timestamps=False, full_windows=True)
+    assert max(lengths) > 20
+    lengths.clear()
+    assert len(list(taught.transcribe_many([tone(50.0)], vad=False, timestamps=False, full_windows=True))) == 1
+    assert max(lengths) > 20
 
 
 @pytest.mark.parametrize(

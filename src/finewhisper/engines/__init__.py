@@ -9,6 +9,7 @@ from finewhisper.engines.base import Engine
 from finewhisper.errors import UnsupportedError
 from finewhisper.formats import ENGINES, FORMATS, RUNNABLE
 from finewhisper.model import ModelFolder
+from finewhisper.shared_options import EngineOptions
 
 #: The kinds of folders that they run.
 KINDS = RUNNABLE
@@ -51,4 +52,14 @@ def load_engine(
     return engine.load(folder, device=device, precision=precision, threads=threads, side_by_side=side_by_side)
 
 
-__all__ = ["ENGINES", "KINDS", "Engine", "load_engine"]
+def load_for(folder: ModelFolder, options: EngineOptions, *, side_by_side: bool, full_windows: bool = False) -> Engine:
+    """As :func:`load_engine`, as a verb's options have it.
+
+    Args:
+        full_windows: in windows of 30 s, whatever context the model has learnt.
+    """
+    engine = load_engine(folder, device=options.device, precision=options.precision, threads=options.threads, side_by_side=side_by_side)
+    return engine.within(engine.context.full()) if full_windows else engine
+
+
+__all__ = ["ENGINES", "KINDS", "Engine", "load_engine", "load_for"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from finewhisper import manifest
 from finewhisper.audio import Seconds
-from finewhisper.engines import KINDS, Engine, load_engine
+from finewhisper.engines import KINDS, Engine, load_for
 from finewhisper.errors import ManifestError
 from finewhisper.evaluation import clips, report, table
 from finewhisper.evaluation.baseline import RESULT_NAME, Baseline
@@ -70,15 +70,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         baseline.require_same(manifest_path, digest, config.normalizers(spoken), _references(speech, spoken, config))
         speech = replace(speech, settled=tuple(language or "en" for language in spoken))
 
-    engine = load_engine(
-        folder,
-        device=config.device,
-        precision=config.precision,
-        threads=config.threads,
-        side_by_side=True,
-    )
-    if config.full_windows:
-        engine = engine.within(engine.context.full())
+    engine = load_for(folder, config, side_by_side=True, full_windows=config.full_windows)
     swept = sweep(engine, partial(_transcribe, speech, measured, config), speech, config) if config.context_sweep else None
     heard, seconds = (swept.chosen.heard, swept.chosen.seconds) if swept else _transcribe(speech, measured, config, engine)
 

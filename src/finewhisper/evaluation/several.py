@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from finewhisper.engines import KINDS, Engine, load_engine
+from finewhisper.engines import KINDS, Engine, load_for
 from finewhisper.errors import install_command
 from finewhisper.evaluation.cells import Cells
 from finewhisper.evaluation.clips import look
@@ -85,9 +85,7 @@ class _Heard:
 
 def _heard(name: str, folder: ModelFolder, sets: tuple[SpeechSet, ...], cells: Cells, config: CompareConfig) -> _Heard:
     note(f"{name}:")
-    engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
-    if config.full_windows:
-        engine = engine.within(engine.context.full())
+    engine = load_for(folder, config, side_by_side=True, full_windows=config.full_windows)
     fingerprint = folder.fingerprint()
     found = tuple(_cell(engine, fingerprint, speech, cells, config) for speech in sets)
     return _Heard(name, setting(engine), engine.context.name, found)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from finewhisper import audio
 from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform, duration
-from finewhisper.engines import load_engine
+from finewhisper.engines import load_for
 from finewhisper.errors import AudioError, CutShortError
 from finewhisper.language import spoken_language
 from finewhisper.live.stream import DRAFT_MARGIN_S
@@ -214,7 +214,7 @@ class Service:
 
     def _start_worker(self, folder: ModelFolder) -> Worker:
         config = self.config
-        engine = load_engine(folder, device=config.device, precision=config.precision, threads=config.threads, side_by_side=True)
+        engine = load_for(folder, config, side_by_side=True)
         return Worker(engine, config.batch_size, lambda batch: self.metrics.decoded(len(batch), sum(map(len, batch)) / SAMPLE_RATE))
 
     @contextmanager

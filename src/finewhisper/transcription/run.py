@@ -16,7 +16,7 @@ from typing import Any
 
 from finewhisper import audio
 from finewhisper.audio import WINDOW_S, Notice, Pick, Seconds, Waveform
-from finewhisper.engines import KINDS, load_engine
+from finewhisper.engines import KINDS, load_for
 from finewhisper.errors import AudioError, CutShortError, DiskFullError, FinewhisperError, UsageError
 from finewhisper.files import atomic_file, unwritable
 from finewhisper.model import ModelFolder
@@ -241,16 +241,7 @@ def _transcriber(config: TranscribeConfig, *, side_by_side: bool) -> Transcriber
         side_by_side: there are more windows than one.
     """
     folder = ModelFolder.open(config.model, *KINDS)
-    parallel = side_by_side and not config.sequential
-    engine = load_engine(
-        folder,
-        device=config.device,
-        precision=config.precision,
-        threads=config.threads,
-        side_by_side=parallel,
-    )
-    if config.full_windows:
-        engine = engine.within(engine.context.full())
+    engine = load_for(folder, config, side_by_side=side_by_side and not config.sequential, full_windows=config.full_windows)
     options = DecodeOptions(
         language=config.language,
         task=config.task,

@@ -101,7 +101,7 @@ def test_limit(random_model: Path, speech_folder: Path) -> None:
 def test_bad_clips_stop_it_before_the_model_is_loaded(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(speech_folder, "clip1.wav", "clip5.wav")
     (speech_folder / "audio" / "clip6.wav").unlink()
-    monkeypatch.setattr(module, "load_engine", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(module, "load_for", lambda *_, **__: pytest.fail("the model was loaded"))
     with pytest.raises(ManifestError, match=r"3 of 8 clips cannot be used; correct these lines, or .* --skip-bad") as caught:
         run(config(random_model, speech_folder))
     assert [problem.split(": ")[0] for problem in caught.value.problems] == [
@@ -147,7 +147,7 @@ def test_baseline(random_model: Path, speech_folder: Path) -> None:
 
 def test_a_baseline_of_another_manifest(random_model: Path, speech_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(config(random_model, speech_folder, output=speech_folder / "base", manifest=speech_folder / "dev.jsonl"))
-    monkeypatch.setattr(module, "load_engine", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(module, "load_for", lambda *_, **__: pytest.fail("the model was loaded"))
     with pytest.raises(UsageError, match="was made on another manifest"):
         run(config(random_model, speech_folder, baseline=speech_folder / "base"))
 

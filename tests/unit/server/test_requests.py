@@ -49,7 +49,7 @@ def engine() -> Fake:
 @pytest.fixture(scope="module")
 def start(engine: Fake, quick_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as running:
-        patch.setattr(service, "load_engine", lambda *_, **__: engine)
+        patch.setattr(service, "load_for", lambda *_, **__: engine)
 
         def started(address: str = "http://127.0.0.1:8000", **options: Any) -> TestClient:
             jobs = JobsConfig(folder=tmp_path_factory.mktemp("jobs"))
