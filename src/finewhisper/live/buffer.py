@@ -1,12 +1,25 @@
-"""The sound of a session from the first sample that is still needed."""
+"""The sound of a session: in pieces as it comes, and from the first sample that is still needed."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from finewhisper.audio import Waveform
+from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
+
+#: A session judges a piece at once, and knows only then what it holds.
+PIECE_S: Seconds = 0.5
+
+
+def in_pieces(samples: npt.NDArray[Any], rate: int = SAMPLE_RATE) -> Iterator[npt.NDArray[Any]]:
+    """At most half a second of samples (samples,) at a time."""
+    step = round(PIECE_S * rate)
+    for first in range(0, len(samples), step):
+        yield samples[first : first + step]
 
 
 class SoundBuffer:

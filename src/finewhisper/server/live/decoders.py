@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from finewhisper.audio import SAMPLE_RATE, Seconds, Waveform
+from finewhisper.audio import SAMPLE_RATE, Waveform
 from finewhisper.errors import AudioError, UsageError
+from finewhisper.live.buffer import in_pieces
 from finewhisper.resampling import Converter
 
 Encoding = Literal["pcm_s16le", "pcm_f32le", "opus"]
@@ -17,8 +18,6 @@ Encoding = Literal["pcm_s16le", "pcm_f32le", "opus"]
 ENCODINGS: tuple[Encoding, ...] = ("pcm_s16le", "pcm_f32le", "opus")
 #: Sample rates that are taken, from telephones to studios.
 SLOWEST_RATE, FASTEST_RATE = 8_000, 192_000
-#: A piece is judged at once, and what it holds is known only then.
-PIECE_S: Seconds = 0.5
 
 _TYPES: dict[str, np.dtype[Any]] = {"pcm_s16le": np.dtype("<i2"), "pcm_f32le": np.dtype("<f4")}
 
@@ -66,7 +65,7 @@ class PcmDecoder:
         whole = len(joined) // self._kind.itemsize * self._kind.itemsize
         self._waiting = joined[whole:]
         samples = np.frombuffer(joined[:whole], self._kind)
-        for part in _parts(samples, self._rate):  # not all at once: whoever takes the pieces lets others have their turn between them
+        for part in in_pieces(samples, self._rate):  # not all at once: whoever takes the pieces lets others have their turn between them
             for piece in in_pieces(self._converter.samples(_scaled(part), self._rate)):
                 yield piece
 
@@ -75,17 +74,6 @@ class PcmDecoder:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def in_pieces(waveform: Waveform) -> Iterator[Waveform]:
-    """At most half a second at a time."""
-    return _parts(waveform, SAMPLE_RATE)
-
-
-def _parts(samples: npt.NDArray[Any], rate: int) -> Iterator[npt.NDArray[Any]]:
-    step = round(PIECE_S * rate)
-    for first in range(0, len(samples), step):
-        yield samples[first : first + step]
 
 
 def _scaled(samples: npt.NDArray[Any]) -> Waveform:
